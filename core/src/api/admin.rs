@@ -1,0 +1,171 @@
+//! Requests about topics and the cluster.
+
+use super::data::TopicRef;
+use crate::error_code::ErrorCode;
+use crate::ids::{NodeId, Uuid};
+
+/// Metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataRequest {
+    /// Topics asked for; `None` means all. (v0's empty list means all: `net` maps it.)
+    pub topics: Option<Vec<TopicRef>>,
+    /// Create topics that do not exist.
+    pub allow_auto_topic_creation: bool,
+}
+
+/// Answer to Metadata. The one broker's address is the local address of the connection, put in by
+/// `net`, unless `advertised` says otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataResponse {
+    /// Brokers: id and, if configured, the advertised host and port.
+    pub brokers: Vec<(NodeId, Option<(String, u16)>)>,
+    /// Cluster id.
+    pub cluster_id: Uuid,
+    /// The controller.
+    pub controller: NodeId,
+    /// Topics.
+    pub topics: Vec<TopicMetadata>,
+}
+
+/// One topic of a Metadata answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicMetadata {
+    /// Outcome.
+    pub error: ErrorCode,
+    /// Name and id; an unknown one as the client sent it.
+    pub topic: TopicRef,
+    /// Internal topics are hidden from plain listings by clients.
+    pub is_internal: bool,
+    /// Partitions by index.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// One partition of a Metadata answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionMetadata {
+    /// Outcome.
+    pub error: ErrorCode,
+    /// Index.
+    pub index: i32,
+    /// Leader, -1 for none.
+    pub leader: NodeId,
+    /// Leader epoch.
+    pub leader_epoch: i32,
+    /// Replicas.
+    pub replicas: Vec<NodeId>,
+    /// In-sync replicas.
+    pub isr: Vec<NodeId>,
+}
+
+/// CreateTopics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTopicsRequest {
+    /// Topics to create.
+    pub topics: Vec<NewTopic>,
+    /// How long the client waits, in milliseconds.
+    pub timeout_ms: i32,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTopic {
+    /// Name.
+    pub name: String,
+    /// Partitions; -1 for the broker's default.
+    pub partitions: i32,
+    /// Replication factor; -1 for the default.
+    pub replication_factor: i16,
+    /// Manual assignment, (index, brokers); empty for none.
+    pub assignments: Vec<(i32, Vec<NodeId>)>,
+    /// Configs by name.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// Answer to CreateTopics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateTopicsResponse {
+    /// Per topic, in request order.
+    pub topics: Vec<TopicCreated>,
+}
+
+/// Outcome for one topic of CreateTopics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicCreated {
+    /// Name.
+    pub name: String,
+    /// Id; zero on error.
+    pub id: Uuid,
+    /// Outcome.
+    pub error: ErrorCode,
+    /// What went wrong, for people.
+    pub error_message: Option<String>,
+    /// Partitions created; -1 on error.
+    pub partitions: i32,
+    /// Replication factor; -1 on error.
+    pub replication_factor: i16,
+    /// Effective configs: name, value, whether it is the default.
+    pub configs: Vec<(String, Option<String>, bool)>,
+}
+
+/// DeleteTopics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteTopicsRequest {
+    /// Topics by name or id.
+    pub topics: Vec<TopicRef>,
+}
+
+/// Answer to DeleteTopics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteTopicsResponse {
+    /// Per topic, in request order.
+    pub topics: Vec<(TopicRef, ErrorCode, Option<String>)>,
+}
+
+/// CreatePartitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreatePartitionsRequest {
+    /// (topic, new total, manual assignment of the added ones)
+    pub topics: Vec<(String, i32, Option<Vec<Vec<NodeId>>>)>,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// Answer to CreatePartitions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreatePartitionsResponse {
+    /// Per topic, in request order.
+    pub topics: Vec<(String, ErrorCode, Option<String>)>,
+}
+
+/// DeleteRecords.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteRecordsRequest {
+    /// Per topic: (index, first offset to keep; -1 for the high watermark).
+    pub topics: Vec<(TopicRef, Vec<(i32, i64)>)>,
+}
+
+/// Answer to DeleteRecords.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteRecordsResponse {
+    /// Per topic: (index, new low watermark or -1, outcome).
+    pub topics: Vec<(TopicRef, Vec<(i32, i64, ErrorCode)>)>,
+}
+
+/// FindCoordinator: one or many keys (KIP-699).
+#[derive(Clone, Debug, PartialEq)]
+pub struct FindCoordinatorRequest {
+    /// 0 group, 1 transaction.
+    pub key_type: i8,
+    /// Keys asked for.
+    pub keys: Vec<String>,
+}
+
+/// Answer to FindCoordinator. Coordinators come with groups; until then every key is answered
+/// COORDINATOR_NOT_AVAILABLE.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FindCoordinatorResponse {
+    /// Per key: (key, outcome).
+    pub keys: Vec<(String, ErrorCode)>,
+}

@@ -1,0 +1,1 @@
+//! Wire primitives and the schema form (filled by the codec work).

@@ -1,0 +1,177 @@
+//! The shard's contract: what goes in, what comes out (design.md section 2).
+
+use crate::api::{Request, Response};
+use crate::disk::{DiskOp, DiskResult};
+use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid};
+use crate::shard::NeighbourMessage;
+
+/// Everything that can make a shard work. Closed: no wildcard match on it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A client connected.
+    Connect {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A client's request.
+    Client {
+        /// The connection.
+        conn: ConnId,
+        /// The request's place on its connection.
+        call: CallId,
+        /// What it asks.
+        request: Request,
+    },
+    /// The connection is gone: its parked calls are cancelled.
+    Hangup {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Another shard of this broker speaks: lossless, in order per pair.
+    Neighbour {
+        /// The sender.
+        from: ShardId,
+        /// What it says.
+        message: NeighbourMessage,
+    },
+    /// A disk operation ended.
+    Disk {
+        /// Which.
+        op: OpId,
+        /// How.
+        result: DiskResult,
+    },
+    /// The operator asked for a clean stop: flush, answer parked calls, then halt cleanly.
+    Shutdown,
+}
+
+/// What a turn asks of the driver, one list per lane. There is no order between lanes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Disk operations, in issue order.
+    pub disk: Vec<DiskOp>,
+    /// Answers to clients.
+    pub replies: Vec<(ConnId, CallId, Response)>,
+    /// Messages to other shards of this broker, in order per receiver.
+    pub neighbours: Vec<(ShardId, NeighbourMessage)>,
+    /// Things worth telling an operator or a test.
+    pub notes: Vec<Note>,
+    /// This shard is over; one shard's halt is the broker's.
+    pub halt: Option<Halt>,
+}
+
+impl Effects {
+    /// Forget everything, keeping the room.
+    pub fn clear(&mut self) {
+        self.disk.clear();
+        self.replies.clear();
+        self.neighbours.clear();
+        self.notes.clear();
+        self.halt = None;
+    }
+}
+
+/// Why a shard stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// A clean stop that was asked for.
+    Clean,
+    /// It cannot go on: the text names the file and the reason.
+    Fatal(String),
+}
+
+/// An event for logs, metrics and the simulator's coverage counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Recovery is over; the shard serves.
+    Ready,
+    /// A segment was closed and a new one begun.
+    SegmentRolled,
+    /// Retention removed segments.
+    Retained {
+        /// How many.
+        segments: u64,
+    },
+    /// A duplicate batch was recognised and answered with its first offset.
+    DuplicateSequence,
+    /// Recovery cut a torn tail off the journal.
+    TornTail {
+        /// Blocks cut.
+        blocks: u64,
+    },
+    /// A stored range cannot be read and is marked faulty.
+    FaultyRange {
+        /// File.
+        file: String,
+    },
+    /// The disk is full: writes are refused.
+    DiskFull,
+    /// Space is back: writes are accepted again.
+    DiskFullOver,
+}
+
+/// How much more a shard will take, so that the driver stops reading sockets in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appetite {
+    /// Bytes of client requests the shard takes now; 0 pauses all sockets.
+    pub client_bytes: u64,
+}
+
+/// What a shard is told at boot. The same on every shard of a broker but for `shard`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This broker.
+    pub node: NodeId,
+    /// The cluster's id, from the data folder's stamp.
+    pub cluster_id: Uuid,
+    /// This data folder's id, from its stamp.
+    pub directory_id: Uuid,
+    /// This shard.
+    pub shard: ShardId,
+    /// Shards of this broker.
+    pub shards: u16,
+    /// The address to tell clients, if not the one they connected to.
+    pub advertised: Option<(String, u16)>,
+    /// Topics spring into being when named (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// `num.partitions`.
+    pub default_partitions: u32,
+    /// Bytes of client requests a shard holds at most.
+    pub request_pool_bytes: u64,
+    /// First size of the journal ring in bytes; a multiple of 4096.
+    pub journal_initial_bytes: u64,
+    /// Largest size of the journal ring in bytes.
+    pub journal_max_bytes: u64,
+    /// Planted bugs for the simulator; all off in a real broker.
+    pub knobs: Knobs,
+}
+
+/// Planted bugs (`failures.md` section 4). Each is one branch at the place it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Knobs {
+    /// M1: acknowledge once appended, before the sync.
+    pub ack_before_sync: bool,
+    /// M10: journal completions may move the durable mark back.
+    pub durable_mark_goes_back: bool,
+    /// M39: a failed sync is retried and its success believed.
+    pub trust_retried_sync: bool,
+    /// M40: go on after a write error or a short write.
+    pub ignore_write_errors: bool,
+    /// M44: a bad block below the durable point is taken for a torn tail.
+    pub bad_block_is_torn_tail: bool,
+    /// M46: unreadable metadata is taken for an empty broker.
+    pub unreadable_is_absent: bool,
+    /// M47: seals are not checked: a batch of another place passes.
+    pub ignore_seal: bool,
+    /// M48: the next offset after retention comes from the segment list.
+    pub next_offset_from_segments: bool,
+    /// M61: the producer table comes up empty.
+    pub forget_producers: bool,
+    /// M63: the producer table changes before the append has succeeded.
+    pub producers_before_append: bool,
+    /// M78: retention trusts a producer's timestamps without bound.
+    pub trust_producer_timestamps: bool,
+    /// M79: an unknown format version is read as the current one.
+    pub ignore_format_version: bool,
+}
+

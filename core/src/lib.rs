@@ -1,0 +1,14 @@
+//! Seedlog's core: every decision that can lose or reorder a record, as deterministic state
+//! machines that do no I/O and read no clock.
+//!
+//! Start at [`shard::Shard`] (the hall: routes, decides nothing) and [`contract`] (what goes in and
+//! comes out). Rooms are nouns a Kafka user knows: [`log`], [`partition`], [`metadata`].
+
+pub mod api;
+pub mod codec;
+pub mod contract;
+pub mod disk;
+pub mod error_code;
+pub mod ids;
+pub mod shard;
+pub mod time;
