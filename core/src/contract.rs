@@ -174,4 +174,3 @@ pub struct Knobs {
     /// M79: an unknown format version is read as the current one.
     pub ignore_format_version: bool,
 }
-

@@ -45,7 +45,9 @@ impl Uuid {
                 | (u32::from(*chunk.get(1).unwrap_or(&0)) << 8)
                 | u32::from(*chunk.get(2).unwrap_or(&0));
             for digit in 0..=chunk.len() {
-                text.push(char::from(ALPHABET[(word >> (18 - 6 * digit)) as usize & 63]));
+                text.push(char::from(
+                    ALPHABET[(word >> (18 - 6 * digit)) as usize & 63],
+                ));
             }
         }
         text

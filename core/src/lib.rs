@@ -5,10 +5,14 @@
 //! comes out). Rooms are nouns a Kafka user knows: [`log`], [`partition`], [`metadata`].
 
 pub mod api;
+pub mod batch;
 pub mod codec;
 pub mod contract;
 pub mod disk;
 pub mod error_code;
 pub mod ids;
+pub mod log;
+pub mod metadata;
+pub mod partition;
 pub mod shard;
 pub mod time;

@@ -3,8 +3,8 @@
 //! `net` turns a Kafka frame of any supported version into a [`Request`] and a [`Response`] into a
 //! frame of the version that asked. A field that a version lacks has its documented default.
 
-mod data;
 mod admin;
+mod data;
 
 pub use admin::*;
 pub use data::*;

@@ -1,36 +1,310 @@
 //! The shard: one thread's worth of broker. It routes and decides nothing.
+//!
+//! `boot` asks the disk what is there; `handle` changes one machine; `settle` ends the turn: due
+//! deadlines, checkpoints, and the one journal block that makes the turn's promises durable.
 
-use crate::contract::{Appetite, Config, Effects, Input};
+mod boot;
+mod gateway;
+mod host;
+mod journaling;
+mod ledger;
+mod message;
+mod parts;
+mod reads;
+
+pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::contract::{Appetite, Config, Effects, Halt, Input};
+use crate::disk::{DiskOp, DiskRequest, DiskResult};
+use crate::ids::{ConnId, OpId, PartitionId, ShardId, Uuid};
+use crate::log::journal::Ring;
+use crate::metadata::Image;
+use crate::partition::Replica;
 use crate::time::{Instant, Now};
 
-/// What one shard tells another of the same broker.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NeighbourMessage {}
+use gateway::{Call, Conn};
+use host::AskRow;
+use journaling::Journal;
+use ledger::Ledger;
+use reads::ReadRow;
+
+/// How often retention and producer expiry are looked at.
+const RETENTION_EVERY_MS: u64 = 5_000;
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Looking for the journal file.
+    Listing,
+    /// Reading it.
+    Reading,
+    /// Making a new one.
+    Formatting { pending: usize },
+    /// Writing the first block of this incarnation: it makes what was recovered durable.
+    Opening { fresh: bool },
+    /// The journal takes frames. Clients are served once metadata is there.
+    Ready,
+    /// Over.
+    Halted,
+}
+
+/// What a disk operation was for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    ListJournal,
+    ReadJournal,
+    Format,
+    Block,
+    Grow(u64),
+    Job(PartitionId, u64),
+    Read(ReadRow),
+    Ignore,
+}
 
 /// One shard of a broker: a pure function of (config, seed, inputs).
 #[derive(Clone, Debug)]
 pub struct Shard {
     config: Config,
+    stage: Stage,
+    rng: ChaCha8Rng,
+    next_op: u64,
+    ops: BTreeMap<OpId, Purpose>,
+    journal: Journal,
+    opened: bool,
+    replicas: BTreeMap<PartitionId, Replica>,
+    owed: BTreeSet<PartitionId>,
+    /// Committed metadata in force here; `None` until shard 0 has told.
+    image: Option<Image>,
+    ledger: Option<Ledger>,
+    conns: BTreeMap<ConnId, Conn>,
+    calls: BTreeMap<u64, Call>,
+    call_deadlines: BTreeSet<(Instant, u64)>,
+    next_token: u64,
+    held_bytes: u64,
+    asks: BTreeMap<u64, AskRow>,
+    next_ask: u64,
+    waits: BTreeMap<PartitionId, VecDeque<host::Wait>>,
+    interests: BTreeMap<PartitionId, BTreeSet<(ShardId, u64)>>,
+    interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
+    producer_ids: (i64, i64),
+    retention_at: Instant,
+    shutting_down: bool,
 }
 
 impl Shard {
     /// Start a shard. It asks the disk for what is there; recovery is a stage of its own.
     /// `seed` is fresh for every incarnation.
-    pub fn boot(config: Config, _seed: [u8; 32], _now: Now, _out: &mut Effects) -> Shard {
-        Shard { config }
+    pub fn boot(config: Config, seed: [u8; 32], now: Now, out: &mut Effects) -> Shard {
+        let path = format!("journal/shard-{}.ring", config.shard.0).into();
+        let ledger = (config.shard == ShardId(0)).then(|| Ledger::new(config.shards));
+        let mut shard = Shard {
+            config,
+            stage: Stage::Listing,
+            rng: ChaCha8Rng::from_seed(seed),
+            next_op: 0,
+            ops: BTreeMap::new(),
+            journal: Journal::new(path, Ring::fresh(0, 0)),
+            opened: false,
+            replicas: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            image: None,
+            ledger,
+            conns: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            call_deadlines: BTreeSet::new(),
+            next_token: 0,
+            held_bytes: 0,
+            asks: BTreeMap::new(),
+            next_ask: 0,
+            waits: BTreeMap::new(),
+            interests: BTreeMap::new(),
+            interest_of: BTreeMap::new(),
+            producer_ids: (0, 0),
+            retention_at: now.mono.plus_millis(RETENTION_EVERY_MS),
+            shutting_down: false,
+        };
+        shard.disk(
+            DiskRequest::List {
+                dir: "journal".into(),
+            },
+            Purpose::ListJournal,
+            out,
+        );
+        shard
     }
+
     /// Take one input: change one machine and mark it dirty.
-    pub fn handle(&mut self, _now: Now, _input: Input, _out: &mut Effects) {}
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Effects) {
+        if self.stage == Stage::Halted {
+            return;
+        }
+        match input {
+            Input::Connect { conn } => drop(self.conns.insert(conn, Conn::default())),
+            Input::Client {
+                conn,
+                call,
+                request,
+            } => self.client(now, conn, call, request, out),
+            Input::Hangup { conn } => self.hangup(now, conn, out),
+            Input::Neighbour { from, message } => self.neighbour(now, from, message, out),
+            Input::Disk { op, result } => self.disk_done(now, op, result, out),
+            Input::Shutdown => self.shutting_down = true,
+        }
+    }
+
     /// End a turn: due deadlines, then the dirty machines: appends, sync, releases.
-    pub fn settle(&mut self, _now: Now, _out: &mut Effects) {}
+    pub fn settle(&mut self, now: Now, out: &mut Effects) {
+        if self.stage == Stage::Halted {
+            return;
+        }
+        self.due_calls(now, out);
+        if self.stage == Stage::Ready && now.mono >= self.retention_at {
+            self.retention_at = now.mono.plus_millis(RETENTION_EVERY_MS);
+            self.retain(now, out);
+        }
+        self.checkpoint(now, out);
+        self.write_block(now, out);
+        if self.shutting_down {
+            self.shut_down(now, out);
+        }
+    }
+
     /// When to call `settle` next even without input.
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        if self.stage == Stage::Halted {
+            return None;
+        }
+        let call = self.call_deadlines.first().map(|(at, _)| *at);
+        let retention = (!self.replicas.is_empty()).then_some(self.retention_at);
+        let journal = &self.journal;
+        let attest = journal.attest_at.filter(|_| journal.in_flight.is_none());
+        let growth = Some(journal.no_growth_until).filter(|_| journal.disk_full);
+        let jobs = Some(journal.no_jobs_until).filter(|_| journal.disk_full);
+        [call, retention, attest, growth, jobs]
+            .into_iter()
+            .flatten()
+            .min()
     }
+
     /// How much client work the shard takes now.
     pub fn appetite(&self) -> Appetite {
-        Appetite { client_bytes: self.config.request_pool_bytes }
+        let pool = self.config.request_pool_bytes;
+        let tail: u64 = self.journal.staged_bytes as u64;
+        Appetite {
+            client_bytes: pool.saturating_sub(self.held_bytes + tail),
+        }
     }
+
     /// Assert the invariants; after `settle`, each turn in the simulator, sampled in the node.
-    pub fn check(&self) {}
+    pub fn check(&self) {
+        if self.stage != Stage::Ready {
+            return;
+        }
+        for replica in self.replicas.values() {
+            if !self.config.knobs.durable_mark_goes_back && !self.config.knobs.ack_before_sync {
+                replica.check();
+            }
+        }
+        for (id, waits) in &self.waits {
+            assert!(
+                waits.is_empty() || self.replicas.contains_key(id),
+                "{id:?}: waits without a log"
+            );
+        }
+        let jobs = self
+            .replicas
+            .values()
+            .filter(|replica| replica.job.is_some())
+            .count();
+        assert_eq!(jobs, self.journal.jobs, "write-behind jobs are miscounted");
+    }
+
+    /// True once clients are served.
+    pub fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready && self.image.is_some()
+    }
+
+    /// (log start, high watermark, log end) of a partition hosted here: for checkers and tests.
+    pub fn marks_of(&self, id: PartitionId) -> Option<(i64, i64, i64)> {
+        let replica = self.replicas.get(&id)?;
+        Some((replica.log_start, replica.high_watermark, replica.log_end))
+    }
+
+    fn disk(&mut self, request: DiskRequest, purpose: Purpose, out: &mut Effects) {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        self.ops.insert(op, purpose);
+        out.disk.push(DiskOp { op, request });
+    }
+
+    fn disk_done(&mut self, now: Now, op: OpId, result: DiskResult, out: &mut Effects) {
+        match self.ops.remove(&op) {
+            None | Some(Purpose::Ignore) => {}
+            Some(Purpose::ListJournal) => self.journal_listed(result, out),
+            Some(Purpose::ReadJournal) => self.journal_read(now, result, out),
+            Some(Purpose::Format) => self.formatted(result, out),
+            Some(Purpose::Block) => self.block_done(now, result, out),
+            Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
+            Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
+            Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
+        }
+    }
+
+    /// Speak to a shard of this broker, itself included.
+    fn tell(&mut self, now: Now, to: ShardId, message: NeighbourMessage, out: &mut Effects) {
+        if to == self.config.shard {
+            self.neighbour(now, to, message, out);
+        } else {
+            out.neighbours.push((to, message));
+        }
+    }
+
+    fn neighbour(&mut self, now: Now, from: ShardId, message: NeighbourMessage, out: &mut Effects) {
+        match message {
+            NeighbourMessage::Ask { token, ask } => self.ask(now, from, token, ask, out),
+            NeighbourMessage::Answer { token, answer } => self.answered(now, token, answer, out),
+            NeighbourMessage::Wake { token } => self.woken(now, token, out),
+            NeighbourMessage::Cancel { token } => self.forget_interest(from, token),
+            NeighbourMessage::Opened { fresh, holds } => {
+                self.shard_opened(now, from, fresh, holds, out)
+            }
+            NeighbourMessage::Published {
+                first,
+                offset,
+                records,
+            } => self.published(now, first, offset, &records, out),
+            NeighbourMessage::Applied { offset } => self.shard_applied(now, from, offset, out),
+        }
+    }
+
+    fn draw_u64(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// A clean stop: parked calls answered, everything staged durable, the last block attested.
+    fn shut_down(&mut self, now: Now, out: &mut Effects) {
+        let tokens: Vec<u64> = self.calls.keys().copied().collect();
+        for token in tokens {
+            self.give_up(now, token, out);
+        }
+        let journal = &self.journal;
+        let quiet = journal.in_flight.is_none() && journal.staged.is_empty() && journal.jobs == 0;
+        let attested = journal.attested >= journal.ring.durable_seq;
+        let idle = quiet && attested && self.asks.is_empty();
+        if idle && (self.stage == Stage::Ready || self.ops.is_empty()) {
+            self.stage = Stage::Halted;
+            out.halt = Some(Halt::Clean);
+        }
+    }
+}
+
+fn draw_uuid(rng: &mut ChaCha8Rng) -> Uuid {
+    let mut id = [0; 16];
+    rng.fill_bytes(&mut id);
+    Uuid(id)
 }

@@ -1,0 +1,229 @@
+//! The journal ring: where blocks go, and which room is free.
+//!
+//! The file is two header pages and then a ring of 4 KiB pages. A block is a 64-byte header and
+//! frames, padded to whole pages, and never wraps. A block that holds a frame still needed is never
+//! overwritten. The ring starts small and grows at its end while it is not wrapped.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use crate::ids::Uuid;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// First page of the ring: pages 0 and 1 are two copies of the file's header.
+pub const FIRST_PAGE: u64 = 2;
+/// Bytes of a block's header.
+pub const BLOCK_HEADER: usize = 64;
+/// Marks a block.
+pub const BLOCK_MAGIC: u32 = 0x5ed1_0b10;
+/// Marks the file's header page.
+pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
+/// Version of the journal's format.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where a live block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockPlace {
+    /// Sequence, one up per block.
+    pub seq: u64,
+    /// First page.
+    pub page: u64,
+    /// Pages.
+    pub pages: u64,
+}
+
+/// The header of a block, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Which ring: drawn at random when the file was made.
+    pub ring: u64,
+    /// Sequence.
+    pub seq: u64,
+    /// Payload bytes after the header.
+    pub payload: u32,
+    /// Checksum of the payload.
+    pub payload_crc: u32,
+    /// The previous block's `payload_crc`.
+    pub previous_crc: u32,
+    /// Every block up to this sequence was durable when this one was written.
+    pub attested: u64,
+    /// Blocks before this sequence are no longer needed.
+    pub tail: u64,
+}
+
+impl BlockHeader {
+    /// The 64 bytes.
+    pub fn encode(&self) -> [u8; BLOCK_HEADER] {
+        let mut out = BytesMut::with_capacity(BLOCK_HEADER);
+        out.put_u32(BLOCK_MAGIC);
+        out.put_u64(self.ring);
+        out.put_u64(self.seq);
+        out.put_u32(self.payload);
+        out.put_u32(self.payload_crc);
+        out.put_u32(self.previous_crc);
+        out.put_u64(self.attested);
+        out.put_u64(self.tail);
+        out.put_bytes(0, BLOCK_HEADER - 4 - out.len());
+        let crc = crc32c::crc32c(&out);
+        out.put_u32(crc);
+        let mut bytes = [0; BLOCK_HEADER];
+        bytes.copy_from_slice(&out);
+        bytes
+    }
+
+    /// The header at the start of a page, or `None` if there is none.
+    pub fn decode(page: &[u8]) -> Option<BlockHeader> {
+        use bytes::Buf;
+        let mut bytes = page.get(..BLOCK_HEADER)?;
+        let crc = crc32c::crc32c(&bytes[..BLOCK_HEADER - 4]);
+        if page[BLOCK_HEADER - 4..BLOCK_HEADER] != crc.to_be_bytes()
+            || bytes.get_u32() != BLOCK_MAGIC
+        {
+            return None;
+        }
+        Some(BlockHeader {
+            ring: bytes.get_u64(),
+            seq: bytes.get_u64(),
+            payload: bytes.get_u32(),
+            payload_crc: bytes.get_u32(),
+            previous_crc: bytes.get_u32(),
+            attested: bytes.get_u64(),
+            tail: bytes.get_u64(),
+        })
+    }
+
+    /// Pages the block takes.
+    pub fn pages(&self) -> u64 {
+        pages_for(u64::from(self.payload))
+    }
+}
+
+/// Pages of a block with this much payload.
+pub fn pages_for(payload: u64) -> u64 {
+    (payload + BLOCK_HEADER as u64).div_ceil(PAGE)
+}
+
+/// The file's header page.
+pub fn file_header(ring: u64, cluster: Uuid, directory: Uuid, shard: u16) -> Bytes {
+    let mut out = BytesMut::with_capacity(PAGE as usize);
+    out.put_u64(FILE_MAGIC);
+    out.put_u32(FORMAT_VERSION);
+    out.put_u64(ring);
+    out.put_slice(&cluster.0);
+    out.put_slice(&directory.0);
+    out.put_u16(shard);
+    let crc = crc32c::crc32c(&out);
+    out.put_u32(crc);
+    out.put_bytes(0, PAGE as usize - out.len());
+    out.freeze()
+}
+
+/// The write side of the ring.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    /// Which ring.
+    pub ring: u64,
+    /// Pages of the file, headers included.
+    pub capacity: u64,
+    /// Next page to write.
+    pub head: u64,
+    /// Sequence of the next block.
+    pub next_seq: u64,
+    /// Checksum of the last block's payload.
+    pub previous_crc: u32,
+    /// Highest sequence known to be durable.
+    pub durable_seq: u64,
+    /// Live blocks, oldest first.
+    pub live: VecDeque<BlockPlace>,
+}
+
+impl Ring {
+    /// A ring just made, `capacity` pages long.
+    pub fn fresh(ring: u64, capacity: u64) -> Ring {
+        Ring {
+            ring,
+            capacity,
+            head: FIRST_PAGE,
+            next_seq: 1,
+            previous_crc: 0,
+            durable_seq: 0,
+            live: VecDeque::new(),
+        }
+    }
+
+    /// Pages that can still be written without growing; a wrap may waste some of them.
+    pub fn free_pages(&self) -> u64 {
+        let used: u64 = self.live.iter().map(|block| block.pages).sum();
+        (self.capacity - FIRST_PAGE).saturating_sub(used)
+    }
+
+    /// The page where a block of `pages` can go now.
+    pub fn room_for(&self, pages: u64) -> Option<u64> {
+        let Some(oldest) = self.live.front() else {
+            // Nothing is needed: anywhere will do, but not over the newest attestation.
+            let at = if self.head + pages <= self.capacity {
+                self.head
+            } else {
+                FIRST_PAGE
+            };
+            return (at + pages <= self.capacity).then_some(at);
+        };
+        if self.head > oldest.page {
+            if self.head + pages <= self.capacity {
+                return Some(self.head);
+            }
+            // One page stays free so that a full ring is never taken for an empty one.
+            return (FIRST_PAGE + pages < oldest.page).then_some(FIRST_PAGE);
+        }
+        (self.head + pages < oldest.page).then_some(self.head)
+    }
+
+    /// True if growing at the end makes room now.
+    pub fn can_grow(&self) -> bool {
+        self.live
+            .front()
+            .is_none_or(|oldest| self.head > oldest.page)
+    }
+
+    /// Build the next block at `page` from frames; the ring moves past it.
+    pub fn next_block(&mut self, page: u64, frames: Vec<Bytes>, tail: u64) -> (u64, Vec<Bytes>) {
+        let mut crc = 0;
+        let mut payload = 0;
+        for piece in &frames {
+            crc = crc32c::crc32c_append(crc, piece);
+            payload += piece.len();
+        }
+        let header = BlockHeader {
+            ring: self.ring,
+            seq: self.next_seq,
+            payload: payload as u32,
+            payload_crc: crc,
+            previous_crc: self.previous_crc,
+            attested: self.durable_seq,
+            tail,
+        };
+        let pages = header.pages();
+        let padding = pages * PAGE - (BLOCK_HEADER + payload) as u64;
+        let mut pieces = Vec::with_capacity(frames.len() + 2);
+        pieces.push(Bytes::copy_from_slice(&header.encode()));
+        pieces.extend(frames);
+        pieces.push(Bytes::from(vec![0; padding as usize]));
+        self.live.push_back(BlockPlace {
+            seq: header.seq,
+            page,
+            pages,
+        });
+        self.head = page + pages;
+        self.next_seq += 1;
+        self.previous_crc = crc;
+        (header.seq, pieces)
+    }
+
+    /// Blocks before `tail` are no longer needed.
+    pub fn release(&mut self, tail: u64) {
+        while self.live.front().is_some_and(|block| block.seq < tail) {
+            self.live.pop_front();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Topic metadata: the first ledger. Hard state is the fold of the ledger's log; `decide` looks at it
+//! and proposes records; the shard appends them, applies them, and answers once they are durable.
+
+mod configs;
+mod decide;
+mod record;
+
+pub use configs::TopicConfig;
+pub use decide::{check_name as decide_name, decide, Decision};
+pub use record::{decode_records, encode_records, Record};
+
+use std::collections::BTreeMap;
+
+use crate::ids::{PartitionId, Uuid};
+
+/// Producer ids are handed to shards in blocks of this many.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// Name.
+    pub name: String,
+    /// Partitions.
+    pub partitions: u32,
+    /// Configs set by a user; others have their defaults.
+    pub configs: BTreeMap<String, String>,
+    /// All configs, resolved.
+    pub effective: TopicConfig,
+}
+
+/// The metadata: a fold of records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Next offset of the ledger's log.
+    pub offset: i64,
+    /// Starts of this broker so far: the leader epoch of all it leads, so that no epoch is ever
+    /// resumed (KAFKA-10527).
+    pub incarnation: i32,
+    /// First producer id not given out.
+    pub next_producer_id: i64,
+    /// Topics by id.
+    pub topics: BTreeMap<Uuid, Topic>,
+    /// Ids by name.
+    pub names: BTreeMap<String, Uuid>,
+}
+
+impl Image {
+    /// Apply one record. Total: what a record says cannot be refused any more.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Incarnation { number } => self.incarnation = *number,
+            Record::ProducerIds { next } => self.next_producer_id = *next,
+            Record::Topic {
+                id,
+                name,
+                partitions,
+                configs,
+            } => {
+                let mut effective = TopicConfig::default();
+                for (key, value) in configs {
+                    // Checked when the topic was created; a record is never refused.
+                    let _ = effective.set(key, value);
+                }
+                self.names.insert(name.clone(), *id);
+                let topic = Topic {
+                    name: name.clone(),
+                    partitions: *partitions,
+                    configs: configs.iter().cloned().collect(),
+                    effective,
+                };
+                self.topics.insert(*id, topic);
+            }
+            Record::Partitions { id, total } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic.partitions = *total;
+                }
+            }
+            Record::RemoveTopic { id } => {
+                if let Some(topic) = self.topics.remove(id) {
+                    self.names.remove(&topic.name);
+                }
+            }
+        }
+    }
+
+    /// Records that fold to this image.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = vec![
+            Record::Incarnation {
+                number: self.incarnation,
+            },
+            Record::ProducerIds {
+                next: self.next_producer_id,
+            },
+        ];
+        records.extend(self.topics.iter().map(|(id, topic)| {
+            Record::Topic {
+                id: *id,
+                name: topic.name.clone(),
+                partitions: topic.partitions,
+                configs: topic
+                    .configs
+                    .iter()
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
+            }
+        }));
+        records
+    }
+
+    /// The topic a partition belongs to, if both exist.
+    pub fn topic_of(&self, partition: PartitionId) -> Option<&Topic> {
+        self.topics
+            .get(&partition.topic)
+            .filter(|topic| partition.index < topic.partitions)
+    }
+}
+
+/// The shard that hosts a partition: spread by topic and index.
+pub fn shard_of(partition: PartitionId, shards: u16) -> u16 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&partition.topic.0[..4]);
+    (u32::from_be_bytes(word).wrapping_add(partition.index) % u32::from(shards.max(1))) as u16
+}

@@ -1,0 +1,192 @@
+//! Metadata records and their bytes.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::ids::Uuid;
+
+const VERSION: u8 = 1;
+
+/// One change of the metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The broker started once more.
+    Incarnation {
+        /// Its number, from 1.
+        number: i32,
+    },
+    /// Producer ids below `next` are given out.
+    ProducerIds {
+        /// First id not given out.
+        next: i64,
+    },
+    /// A topic was created.
+    Topic {
+        /// Id.
+        id: Uuid,
+        /// Name.
+        name: String,
+        /// Partitions.
+        partitions: u32,
+        /// Configs set.
+        configs: Vec<(String, String)>,
+    },
+    /// A topic has more partitions.
+    Partitions {
+        /// Topic.
+        id: Uuid,
+        /// New number.
+        total: u32,
+    },
+    /// A topic was deleted.
+    RemoveTopic {
+        /// Topic.
+        id: Uuid,
+    },
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32(text.len() as u32);
+    out.put_slice(text.as_bytes());
+}
+
+fn get_text(bytes: &mut Bytes) -> Option<String> {
+    let len = bytes.try_get_u32().ok()? as usize;
+    if len > bytes.len() {
+        return None;
+    }
+    String::from_utf8(bytes.split_to(len).to_vec()).ok()
+}
+
+fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
+    let mut id = [0; 16];
+    bytes.try_copy_to_slice(&mut id).ok()?;
+    Some(Uuid(id))
+}
+
+/// The bytes of records that take effect together.
+pub fn encode_records(records: &[Record]) -> Bytes {
+    let mut out = BytesMut::new();
+    for record in records {
+        match record {
+            Record::Incarnation { number } => {
+                out.put_slice(&[1, VERSION]);
+                out.put_i32(*number);
+            }
+            Record::ProducerIds { next } => {
+                out.put_slice(&[2, VERSION]);
+                out.put_i64(*next);
+            }
+            Record::Topic {
+                id,
+                name,
+                partitions,
+                configs,
+            } => {
+                out.put_slice(&[3, VERSION]);
+                out.put_slice(&id.0);
+                put_text(&mut out, name);
+                out.put_u32(*partitions);
+                out.put_u32(configs.len() as u32);
+                for (key, value) in configs {
+                    put_text(&mut out, key);
+                    put_text(&mut out, value);
+                }
+            }
+            Record::Partitions { id, total } => {
+                out.put_slice(&[4, VERSION]);
+                out.put_slice(&id.0);
+                out.put_u32(*total);
+            }
+            Record::RemoveTopic { id } => {
+                out.put_slice(&[5, VERSION]);
+                out.put_slice(&id.0);
+            }
+        }
+    }
+    out.freeze()
+}
+
+/// Read records back; `None` for bytes that no version of this build wrote.
+pub fn decode_records(mut bytes: Bytes) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let kind = bytes.get_u8();
+        if bytes.try_get_u8().ok()? != VERSION {
+            return None;
+        }
+        records.push(match kind {
+            1 => Record::Incarnation {
+                number: bytes.try_get_i32().ok()?,
+            },
+            2 => Record::ProducerIds {
+                next: bytes.try_get_i64().ok()?,
+            },
+            3 => {
+                let id = get_uuid(&mut bytes)?;
+                let name = get_text(&mut bytes)?;
+                let partitions = bytes.try_get_u32().ok()?;
+                let mut configs = Vec::new();
+                for _ in 0..bytes.try_get_u32().ok()? {
+                    configs.push((get_text(&mut bytes)?, get_text(&mut bytes)?));
+                }
+                Record::Topic {
+                    id,
+                    name,
+                    partitions,
+                    configs,
+                }
+            }
+            4 => Record::Partitions {
+                id: get_uuid(&mut bytes)?,
+                total: bytes.try_get_u32().ok()?,
+            },
+            5 => Record::RemoveTopic {
+                id: get_uuid(&mut bytes)?,
+            },
+            _ => return None,
+        });
+    }
+    Some(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Image;
+
+    #[test]
+    fn an_image_is_the_fold_of_its_records() {
+        let id = Uuid([3; 16]);
+        let configs = vec![("retention.ms".to_string(), "5".to_string())];
+        let records = vec![
+            Record::Incarnation { number: 2 },
+            Record::ProducerIds { next: 1000 },
+            Record::Topic {
+                id,
+                name: "a".into(),
+                partitions: 1,
+                configs: configs.clone(),
+            },
+            Record::Topic {
+                id: Uuid([4; 16]),
+                name: "b".into(),
+                partitions: 1,
+                configs,
+            },
+            Record::Partitions { id, total: 3 },
+            Record::RemoveTopic { id: Uuid([4; 16]) },
+        ];
+        let bytes = encode_records(&records);
+        assert_eq!(decode_records(bytes.clone()).as_ref(), Some(&records));
+        assert_eq!(decode_records(bytes.slice(..bytes.len() - 1)), None);
+        let mut image = Image::default();
+        records.iter().for_each(|record| image.apply(record));
+        let mut again = Image::default();
+        image
+            .records()
+            .iter()
+            .for_each(|record| again.apply(record));
+        assert_eq!(image, again);
+        assert_eq!(image.topics[&id].effective.retention_ms, 5);
+    }
+}

@@ -1,0 +1,168 @@
+//! Appending: what may enter the log, and where it goes.
+
+use bytes::Bytes;
+
+use super::{Replica, TailBatch, Verdict};
+use crate::batch::{
+    place, verify, BatchError, BatchHead, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL,
+};
+use crate::error_code::ErrorCode;
+use crate::log::frame::{batch_pieces, seal};
+use crate::log::rows::Row;
+
+/// A batch that is in: staged for the journal, or here already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// It is durable once the durable end has reached this.
+    pub next_offset: i64,
+    /// LogAppendTime, or -1.
+    pub log_append_time_ms: i64,
+    /// Frames for the journal; none for a duplicate.
+    pub frames: Option<[Bytes; 2]>,
+}
+
+/// Why a batch was refused; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendError {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// For people.
+    pub text: &'static str,
+}
+
+fn refuse<T>(code: ErrorCode, text: &'static str) -> Result<T, AppendError> {
+    Err(AppendError { code, text })
+}
+
+impl Replica {
+    /// Check one produced batch and append it. The caller stages the frames in the journal.
+    pub fn append(&mut self, records: &Bytes, now_ms: i64) -> Result<Appended, AppendError> {
+        let head = self.admit(records, now_ms)?;
+        if head.has_producer() {
+            match self.producers.judge(&head) {
+                Verdict::Next => {}
+                Verdict::Refused(code) => {
+                    return refuse(code, "the producer's sequence does not fit")
+                }
+                Verdict::Duplicate(base_offset, next_offset) => {
+                    return Ok(Appended {
+                        base_offset,
+                        next_offset,
+                        log_append_time_ms: -1,
+                        frames: None,
+                    })
+                }
+            }
+        }
+        let time = self.config.log_append_time.then_some(now_ms);
+        let (head, front, rest) = place(records, self.log_end, self.leader_epoch, time);
+        let frames = self.take(&head, front, rest, now_ms);
+        Ok(Appended {
+            base_offset: head.base_offset,
+            next_offset: head.next_offset(),
+            log_append_time_ms: time.unwrap_or(-1),
+            frames: Some(frames),
+        })
+    }
+
+    /// The placed batch becomes the log's end.
+    fn take(&mut self, head: &BatchHead, front: Bytes, rest: Bytes, now_ms: i64) -> [Bytes; 2] {
+        let seal = seal(
+            self.cluster,
+            self.id,
+            head.base_offset,
+            head.leader_epoch,
+            head.crc,
+        );
+        let frames = batch_pieces(self.id, seal, &front, rest.clone());
+        self.push_tail(head, seal, [front, rest], 0);
+        if head.has_producer() {
+            self.producers.record(head, now_ms);
+        }
+        frames
+    }
+
+    /// Put a batch at the end of the tail: a new one, or one read back from the journal.
+    pub fn push_tail(&mut self, head: &BatchHead, seal: u32, pieces: [Bytes; 2], seq: u64) {
+        self.note_epoch(head.leader_epoch, head.base_offset);
+        self.log_end = head.next_offset();
+        self.tail_bytes += head.size as u64;
+        let row = Row {
+            base: head.base_offset,
+            next: head.next_offset(),
+            position: 0,
+            size: head.size as u32,
+            max_timestamp: head.max_timestamp,
+            seal,
+        };
+        self.tail.push_back(TailBatch {
+            row,
+            epoch: head.leader_epoch,
+            seq,
+            pieces,
+        });
+    }
+
+    /// Everything that can refuse a batch but its sequence.
+    fn admit(&self, records: &Bytes, now_ms: i64) -> Result<BatchHead, AppendError> {
+        let head = match verify(records) {
+            Ok(head) => head,
+            Err(BatchError::UnsupportedMagic) => {
+                return refuse(
+                    ErrorCode::UnsupportedForMessageFormat,
+                    "only record batches of magic 2",
+                )
+            }
+            Err(_) => {
+                return refuse(
+                    ErrorCode::CorruptMessage,
+                    "the batch is malformed or its CRC is wrong",
+                )
+            }
+        };
+        if head.size != records.len() {
+            return refuse(
+                ErrorCode::InvalidRecord,
+                "one partition takes one batch per request",
+            );
+        }
+        if head.size as i64 > self.config.max_message_bytes {
+            return refuse(
+                ErrorCode::MessageTooLarge,
+                "the batch is larger than max.message.bytes",
+            );
+        }
+        if head.record_count < 1 || head.last_offset_delta != head.record_count - 1 {
+            return refuse(
+                ErrorCode::InvalidRecord,
+                "the record count does not fit the offsets",
+            );
+        }
+        if head.attributes & (ATTRIBUTE_CONTROL | ATTRIBUTE_TRANSACTIONAL) != 0 {
+            return refuse(ErrorCode::InvalidRecord, "transactions are not served yet");
+        }
+        if head.has_producer() && (head.base_sequence < 0 || head.producer_epoch < 0) {
+            return refuse(
+                ErrorCode::InvalidRecord,
+                "a producer needs an epoch and a sequence",
+            );
+        }
+        let config = &self.config;
+        let late = now_ms.saturating_sub(config.before_max_ms);
+        let early = now_ms.saturating_add(config.after_max_ms);
+        let times = [head.base_timestamp, head.max_timestamp];
+        if !config.log_append_time
+            && times
+                .iter()
+                .any(|time| *time >= 0 && !(late..=early).contains(time))
+        {
+            return refuse(
+                ErrorCode::InvalidTimestamp,
+                "a timestamp is outside the topic's bounds",
+            );
+        }
+        Ok(head)
+    }
+}

@@ -1,0 +1,76 @@
+//! Manifests: what a partition's segments durably hold, as a frame in the journal. Boot reads
+//! them and nothing else: no segment is scanned.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{Producers, Replica, Segment};
+
+const VERSION: u8 = 1;
+
+impl Replica {
+    /// The manifest for the segments as they are and `end`, the offset after their last batch.
+    pub fn manifest(&self, end: i64) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        out.put_i64(self.log_start.max(self.pending_start));
+        out.put_i64(end);
+        out.put_u16(self.dir.len() as u16);
+        out.put_slice(self.dir.as_bytes());
+        out.put_u32(self.segments.len() as u32);
+        for segment in &self.segments {
+            out.put_i64(segment.base);
+            out.put_i64(segment.end);
+            out.put_u64(segment.size);
+            out.put_u64(segment.row_count);
+            out.put_i64(segment.max_timestamp);
+            out.put_i64(segment.begun_ms);
+        }
+        out.put_u32(self.epochs.len() as u32);
+        for (epoch, start) in &self.epochs {
+            out.put_i32(*epoch);
+            out.put_i64(*start);
+        }
+        self.producers.encode(&mut out);
+        out.freeze()
+    }
+
+    /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad.
+    pub fn adopt_manifest(&mut self, mut bytes: Bytes, seq: u64) -> Option<()> {
+        if bytes.try_get_u8().ok()? != VERSION {
+            return None;
+        }
+        self.log_start = bytes.try_get_i64().ok()?.max(self.log_start);
+        let end = bytes.try_get_i64().ok()?;
+        let dir_len = bytes.try_get_u16().ok()? as usize;
+        if bytes.len() < dir_len {
+            return None;
+        }
+        self.dir = String::from_utf8(bytes.split_to(dir_len).to_vec()).ok()?;
+        self.segments.clear();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            self.segments.push(Segment {
+                base: bytes.try_get_i64().ok()?,
+                end: bytes.try_get_i64().ok()?,
+                size: bytes.try_get_u64().ok()?,
+                row_count: bytes.try_get_u64().ok()?,
+                max_timestamp: bytes.try_get_i64().ok()?,
+                begun_ms: bytes.try_get_i64().ok()?,
+                rows: None,
+            });
+        }
+        let mut epochs = Vec::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            epochs.push((bytes.try_get_i32().ok()?, bytes.try_get_i64().ok()?));
+        }
+        self.epochs = epochs;
+        self.producers = Producers::decode(&mut bytes)?;
+        while self.tail.front().is_some_and(|batch| batch.row.base < end) {
+            if let Some(batch) = self.tail.pop_front() {
+                self.tail_bytes -= u64::from(batch.row.size);
+            }
+        }
+        self.log_end = self.log_end.max(end);
+        self.manifest_seq = seq;
+        Some(())
+    }
+}

@@ -1,0 +1,236 @@
+//! One replica of a partition: its log as the journal and the segments hold it.
+//!
+//! High watermark, leader epoch and "durable" are three things. With one replica the high watermark
+//! is the durable end; nothing else here assumes that.
+
+mod append;
+mod manifest;
+mod producers;
+mod read;
+mod retain;
+mod write_behind;
+
+pub use append::{AppendError, Appended};
+pub use producers::{Producers, Verdict};
+pub use read::{ColdRead, Found, Place};
+pub use write_behind::Job;
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+use crate::disk::Path;
+use crate::ids::{PartitionId, Uuid};
+use crate::log::rows::Row;
+use crate::metadata::TopicConfig;
+
+/// A batch that is in memory and in the journal, and not yet known to be in a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TailBatch {
+    /// Where it will stand and its seal; `position` is set when it is written behind.
+    pub row: Row,
+    /// Leader epoch.
+    pub epoch: i32,
+    /// Journal block that holds it; 0 while it is only staged.
+    pub seq: u64,
+    /// Whole batch in two pieces: patched head, untouched records.
+    pub pieces: [Bytes; 2],
+}
+
+/// A segment file and what is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Base offset: the file's name.
+    pub base: i64,
+    /// Offset after the last batch written to it.
+    pub end: i64,
+    /// Bytes written to it.
+    pub size: u64,
+    /// Rows in its side file.
+    pub row_count: u64,
+    /// Largest timestamp, ms.
+    pub max_timestamp: i64,
+    /// Wall time when it was begun, ms: bounds what a producer's clock can do to retention.
+    pub begun_ms: i64,
+    /// Rows, when loaded.
+    pub rows: Option<Vec<Row>>,
+}
+
+/// One replica.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Which partition.
+    pub id: PartitionId,
+    /// Cluster, for seals.
+    pub cluster: Uuid,
+    /// Its folder below the data folder.
+    pub dir: String,
+    /// The topic's configs.
+    pub config: TopicConfig,
+    /// Epoch under which this broker leads.
+    pub leader_epoch: i32,
+    /// First offset kept.
+    pub log_start: i64,
+    /// Next offset to give out.
+    pub log_end: i64,
+    /// Everything below is durable here.
+    pub durable_end: i64,
+    /// Everything below may be seen by consumers.
+    pub high_watermark: i64,
+    /// Batches after the last checkpoint, oldest first.
+    pub tail: VecDeque<TailBatch>,
+    /// Bytes in `tail`.
+    pub tail_bytes: u64,
+    /// Segments, oldest first.
+    pub segments: Vec<Segment>,
+    /// (epoch, first offset), oldest first.
+    pub epochs: Vec<(i32, i64)>,
+    /// Idempotent producers.
+    pub producers: Producers,
+    /// Journal block that holds the newest manifest (or the Create frame).
+    pub manifest_seq: u64,
+    /// A write-behind in progress.
+    pub job: Option<Job>,
+    /// The next write-behind begins a new segment: after boot, and after a failed write, a file is
+    /// never appended to again.
+    pub roll_next: bool,
+    /// Files that may go once the manifest without them is durable.
+    pub doomed: Vec<Path>,
+    /// A manifest is owed though no data was written (segments dropped).
+    pub manifest_owed: bool,
+    /// A manifest is staged or in flight.
+    pub manifest_pending: bool,
+    /// A log start on its way to the journal: manifests staged after it must not undo it.
+    pub pending_start: i64,
+    /// Number of the newest write-behind; completions of an older one are ignored.
+    pub job_number: u64,
+}
+
+impl Replica {
+    /// A replica without a record.
+    pub fn empty(id: PartitionId, cluster: Uuid, dir: String) -> Replica {
+        Replica {
+            id,
+            cluster,
+            dir,
+            config: TopicConfig::default(),
+            leader_epoch: -1,
+            log_start: 0,
+            log_end: 0,
+            durable_end: 0,
+            high_watermark: 0,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            segments: Vec::new(),
+            epochs: Vec::new(),
+            producers: Producers::default(),
+            manifest_seq: 0,
+            job: None,
+            roll_next: true,
+            doomed: Vec::new(),
+            manifest_owed: false,
+            manifest_pending: false,
+            pending_start: 0,
+            job_number: 0,
+        }
+    }
+
+    /// Offset up to which segments hold the log, when no write-behind is in progress.
+    pub fn covered_end(&self) -> i64 {
+        self.tail
+            .front()
+            .map_or(self.log_end, |batch| batch.row.base)
+    }
+
+    /// The segment file with this base offset, in Kafka's naming.
+    pub fn segment_path(&self, base: i64) -> Path {
+        format!("{}/{base:020}.log", self.dir).into()
+    }
+
+    /// The side file of that segment.
+    pub fn rows_path(&self, base: i64) -> Path {
+        format!("{}/{base:020}.seal", self.dir).into()
+    }
+
+    /// Everything below `end` is durable now. With one replica that moves the high watermark too.
+    /// True if it moved.
+    pub fn made_durable(&mut self, end: i64, may_go_back: bool) -> bool {
+        let before = self.high_watermark;
+        if may_go_back {
+            self.durable_end = end;
+        } else {
+            self.durable_end = self.durable_end.max(end);
+        }
+        self.high_watermark = self.durable_end;
+        self.high_watermark != before
+    }
+
+    /// Oldest journal block this replica still needs.
+    pub fn oldest_seq(&self) -> u64 {
+        match self.tail.front() {
+            Some(batch) if batch.seq > 0 => batch.seq.min(self.manifest_seq),
+            _ => self.manifest_seq,
+        }
+    }
+
+    /// The largest epoch not above `asked` and where it ends (KIP-279).
+    pub fn epoch_end(&self, asked: i32) -> Option<(i32, i64)> {
+        let index = self.epochs.iter().rposition(|(epoch, _)| *epoch <= asked)?;
+        let end = self
+            .epochs
+            .get(index + 1)
+            .map_or(self.log_end, |(_, start)| *start);
+        Some((self.epochs[index].0, end))
+    }
+
+    /// Note that `epoch` begins at `offset`, if it is new.
+    pub fn note_epoch(&mut self, epoch: i32, offset: i64) {
+        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            self.epochs.push((epoch, offset));
+        }
+    }
+
+    /// Panics if an invariant is broken (P1, P2 of `failures.md`).
+    pub fn check(&self) {
+        assert!(
+            self.log_start <= self.high_watermark,
+            "{:?}: log start above watermark",
+            self.id
+        );
+        assert!(
+            self.high_watermark <= self.durable_end,
+            "{:?}: watermark not durable",
+            self.id
+        );
+        assert!(
+            self.durable_end <= self.log_end,
+            "{:?}: durable beyond the end",
+            self.id
+        );
+        let mut next = self.segments.first().map(|segment| segment.base);
+        for segment in &self.segments {
+            assert_eq!(
+                Some(segment.base),
+                next,
+                "{:?}: segments leave a gap",
+                self.id
+            );
+            next = Some(segment.end);
+        }
+        if let (Some(end), Some(front)) = (next, self.tail.front()) {
+            let follows = end == front.row.base || (self.job.is_some() && end > front.row.base);
+            assert!(follows, "{:?}: tail does not follow the segments", self.id);
+        }
+        // P1: the log ends where its last batch does.
+        let end = self.tail.back().map(|batch| batch.row.next).or(next);
+        assert!(
+            end.is_none_or(|end| end == self.log_end),
+            "{:?}: end {end:?}",
+            self.id
+        );
+        let epochs = self
+            .epochs
+            .windows(2)
+            .all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1);
+        assert!(epochs, "{:?}: epochs {:?}", self.id, self.epochs);
+    }
+}

@@ -1,0 +1,216 @@
+//! Idempotent producers: what each one appended last, so that a resent batch is recognised
+//! (KIP-98, `ProducerStateManager.java`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::batch::{sequence_after, BatchHead};
+use crate::error_code::ErrorCode;
+
+/// Batches remembered per producer: as many as a client keeps in flight.
+pub const WINDOW: usize = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Appended {
+    first_sequence: i32,
+    last_sequence: i32,
+    base_offset: i64,
+    next_offset: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    last_seen_ms: i64,
+    window: VecDeque<Appended>,
+}
+
+/// What the table says of a batch that wants in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Append it.
+    Next,
+    /// It is here already, at these offsets (first, after the last).
+    Duplicate(i64, i64),
+    /// Refuse it.
+    Refused(ErrorCode),
+}
+
+/// The producer table of one partition: a fold of its batches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producers {
+    table: BTreeMap<i64, Producer>,
+}
+
+impl Producers {
+    /// May this batch be appended?
+    pub fn judge(&self, head: &BatchHead) -> Verdict {
+        let Some(producer) = self.table.get(&head.producer_id) else {
+            // Accepting a later sequence from an unknown producer would let a batch overtake the
+            // lost ones before it (KAFKA-14904).
+            return match head.base_sequence {
+                0 => Verdict::Next,
+                _ => Verdict::Refused(ErrorCode::UnknownProducerId),
+            };
+        };
+        if head.producer_epoch < producer.epoch {
+            return Verdict::Refused(ErrorCode::InvalidProducerEpoch);
+        }
+        if head.producer_epoch > producer.epoch {
+            return match head.base_sequence {
+                0 => Verdict::Next,
+                _ => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber),
+            };
+        }
+        let (first, last) = (head.base_sequence, head.last_sequence());
+        let known = producer
+            .window
+            .iter()
+            .find(|batch| batch.first_sequence == first && batch.last_sequence == last);
+        if let Some(batch) = known {
+            return Verdict::Duplicate(batch.base_offset, batch.next_offset);
+        }
+        match producer.window.back() {
+            None if first == 0 => Verdict::Next,
+            Some(batch) if sequence_after(batch.last_sequence, 1) == first => Verdict::Next,
+            Some(batch)
+                if first <= batch.last_sequence && batch.last_sequence - first < 1 << 30 =>
+            {
+                Verdict::Refused(ErrorCode::DuplicateSequenceNumber)
+            }
+            _ => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber),
+        }
+    }
+
+    /// A batch was appended.
+    pub fn record(&mut self, head: &BatchHead, now_ms: i64) {
+        let producer = self.table.entry(head.producer_id).or_default();
+        if producer.epoch != head.producer_epoch {
+            producer.window.clear();
+            producer.epoch = head.producer_epoch;
+        }
+        producer.last_seen_ms = now_ms;
+        if producer.window.len() == WINDOW {
+            producer.window.pop_front();
+        }
+        producer.window.push_back(Appended {
+            first_sequence: head.base_sequence,
+            last_sequence: head.last_sequence(),
+            base_offset: head.base_offset,
+            next_offset: head.next_offset(),
+        });
+    }
+
+    /// Forget producers not seen since `before_ms` (`producer.id.expiration.ms`).
+    pub fn expire(&mut self, before_ms: i64) {
+        self.table
+            .retain(|_, producer| producer.last_seen_ms >= before_ms);
+    }
+
+    /// The table's bytes, for a manifest.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32(self.table.len() as u32);
+        for (id, producer) in &self.table {
+            out.put_i64(*id);
+            out.put_i16(producer.epoch);
+            out.put_i64(producer.last_seen_ms);
+            out.put_u8(producer.window.len() as u8);
+            for batch in &producer.window {
+                out.put_i32(batch.first_sequence);
+                out.put_i32(batch.last_sequence);
+                out.put_i64(batch.base_offset);
+                out.put_i64(batch.next_offset);
+            }
+        }
+    }
+
+    /// Read a table back; `None` if the bytes are short.
+    pub fn decode(bytes: &mut Bytes) -> Option<Producers> {
+        let mut table = BTreeMap::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            let id = bytes.try_get_i64().ok()?;
+            let epoch = bytes.try_get_i16().ok()?;
+            let last_seen_ms = bytes.try_get_i64().ok()?;
+            let mut window = VecDeque::new();
+            for _ in 0..bytes.try_get_u8().ok()? {
+                window.push_back(Appended {
+                    first_sequence: bytes.try_get_i32().ok()?,
+                    last_sequence: bytes.try_get_i32().ok()?,
+                    base_offset: bytes.try_get_i64().ok()?,
+                    next_offset: bytes.try_get_i64().ok()?,
+                });
+            }
+            table.insert(
+                id,
+                Producer {
+                    epoch,
+                    last_seen_ms,
+                    window,
+                },
+            );
+        }
+        Some(Producers { table })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{build_batch, parse_head, BatchSpec};
+
+    fn head(epoch: i16, sequence: i32, offset: i64) -> BatchHead {
+        let spec = BatchSpec {
+            timestamp: 0,
+            producer_id: 4,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+        };
+        let batch = build_batch(spec, &[(None, b"a"), (None, b"b")]);
+        BatchHead {
+            base_offset: offset,
+            ..parse_head(&batch).expect("head")
+        }
+    }
+
+    #[test]
+    fn a_window_of_five_batches() {
+        let mut producers = Producers::default();
+        assert_eq!(
+            producers.judge(&head(0, 6, 0)),
+            Verdict::Refused(ErrorCode::UnknownProducerId)
+        );
+        for index in 0..6 {
+            let batch = head(0, index * 2, i64::from(index) * 2);
+            assert_eq!(producers.judge(&batch), Verdict::Next);
+            producers.record(&batch, 1);
+        }
+        assert_eq!(producers.judge(&head(0, 10, 0)), Verdict::Duplicate(10, 12));
+        assert_eq!(producers.judge(&head(0, 2, 0)), Verdict::Duplicate(2, 4));
+        let gone = Verdict::Refused(ErrorCode::DuplicateSequenceNumber);
+        assert_eq!(producers.judge(&head(0, 0, 0)), gone);
+        let gap = Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber);
+        assert_eq!(producers.judge(&head(0, 14, 0)), gap);
+        assert_eq!(producers.judge(&head(1, 2, 0)), gap);
+        assert_eq!(producers.judge(&head(1, 0, 0)), Verdict::Next);
+        producers.record(&head(1, 0, 12), 2);
+        let fenced = Verdict::Refused(ErrorCode::InvalidProducerEpoch);
+        assert_eq!(producers.judge(&head(0, 12, 0)), fenced);
+    }
+
+    #[test]
+    fn the_table_comes_back_and_expires() {
+        let mut producers = Producers::default();
+        producers.record(&head(3, 0, 9), 1_000);
+        let mut out = BytesMut::new();
+        producers.encode(&mut out);
+        let mut bytes = out.freeze();
+        assert_eq!(
+            Producers::decode(&mut bytes.clone()).as_ref(),
+            Some(&producers)
+        );
+        assert_eq!(Producers::decode(&mut bytes.split_to(20)), None);
+        producers.expire(1_001);
+        assert_eq!(producers, Producers::default());
+    }
+}

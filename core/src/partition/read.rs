@@ -1,0 +1,248 @@
+//! Reading: where an offset's batches are, and whether bytes from a disk are the right ones.
+
+use bytes::Bytes;
+
+use super::{Replica, Segment};
+use crate::batch::{first_record_at_or_after, parse_head, verify};
+use crate::disk::{DiskRequest, Path};
+use crate::error_code::ErrorCode;
+use crate::log::frame::seal;
+use crate::log::rows::{decode_rows, Row, ROW_LEN};
+
+/// A read that needs the disk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColdRead {
+    /// The segment's rows first; then ask again.
+    Rows {
+        /// The segment.
+        base: i64,
+        /// Rows it must have.
+        count: u64,
+        /// The side file.
+        file: Path,
+    },
+    /// These batches.
+    Data {
+        /// The segment file.
+        file: Path,
+        /// The batches wanted, adjacent.
+        rows: Vec<Row>,
+    },
+}
+
+impl ColdRead {
+    /// The disk operation.
+    pub fn request(&self) -> DiskRequest {
+        match self {
+            ColdRead::Rows { count, file, .. } => DiskRequest::Read {
+                file: file.clone(),
+                offset: 0,
+                len: count * ROW_LEN as u64,
+            },
+            ColdRead::Data { file, rows } => DiskRequest::Read {
+                file: file.clone(),
+                offset: rows.first().map_or(0, |row| row.position),
+                len: rows.iter().map(|row| u64::from(row.size)).sum(),
+            },
+        }
+    }
+}
+
+/// Where a reader's offset leads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// Nothing (yet).
+    Empty,
+    /// Whole batches.
+    Records(Vec<Bytes>),
+    /// The disk must be read.
+    Cold(ColdRead),
+}
+
+/// Where a timestamp leads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// No record is that young.
+    Nowhere,
+    /// (offset, timestamp, leader epoch)
+    At(i64, i64, i32),
+    /// The disk must be read.
+    Cold(ColdRead),
+}
+
+impl Replica {
+    /// Batches from the one that holds `offset` on, up to the high watermark and about `max_bytes`:
+    /// at least one whole batch if there is one (KIP-74).
+    pub fn read(&self, offset: i64, max_bytes: usize) -> Result<Found, ErrorCode> {
+        if offset < self.log_start || offset > self.log_end {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        if offset >= self.high_watermark {
+            return Ok(Found::Empty);
+        }
+        if self
+            .tail
+            .front()
+            .is_some_and(|batch| batch.row.base <= offset)
+        {
+            return Ok(Found::Records(self.read_tail(offset, max_bytes)));
+        }
+        let index = self
+            .segments
+            .partition_point(|segment| segment.end <= offset);
+        match self.segments.get(index) {
+            Some(segment) if segment.base <= offset => {
+                Ok(Found::Cold(self.plan(segment, offset, max_bytes)))
+            }
+            _ => Err(ErrorCode::KafkaStorageError),
+        }
+    }
+
+    fn read_tail(&self, offset: i64, max_bytes: usize) -> Vec<Bytes> {
+        let from = self.tail.partition_point(|batch| batch.row.next <= offset);
+        let mut records = Vec::new();
+        let mut size = 0;
+        for batch in self.tail.range(from..) {
+            size += batch.row.size as usize;
+            let over = size > max_bytes && !records.is_empty();
+            if over || batch.row.next > self.high_watermark {
+                break;
+            }
+            records.extend(batch.pieces.iter().cloned());
+        }
+        records
+    }
+
+    fn rows_first(&self, segment: &Segment) -> ColdRead {
+        let file = self.rows_path(segment.base);
+        ColdRead::Rows {
+            base: segment.base,
+            count: segment.row_count,
+            file,
+        }
+    }
+
+    fn plan(&self, segment: &Segment, offset: i64, max_bytes: usize) -> ColdRead {
+        let Some(all) = &segment.rows else {
+            return self.rows_first(segment);
+        };
+        let from = all.partition_point(|row| row.next <= offset);
+        let mut size = 0;
+        let mut rows = Vec::new();
+        for row in &all[from..] {
+            size += row.size as usize;
+            if (size > max_bytes && !rows.is_empty()) || row.next > self.high_watermark {
+                break;
+            }
+            rows.push(*row);
+        }
+        ColdRead::Data {
+            file: self.segment_path(segment.base),
+            rows,
+        }
+    }
+
+    /// Rows came from the disk. False if they are damaged. Only one old segment's rows are kept.
+    pub fn rows_loaded(&mut self, base: i64, count: u64, bytes: &Bytes) -> bool {
+        let Some(rows) = decode_rows(bytes, count) else {
+            return false;
+        };
+        let sealed = self.segments.len().saturating_sub(1);
+        for segment in &mut self.segments[..sealed] {
+            segment.rows = None;
+        }
+        let segment = self
+            .segments
+            .iter_mut()
+            .find(|segment| segment.base == base);
+        if let Some(segment) = segment.filter(|segment| segment.row_count == count) {
+            segment.rows = Some(rows);
+        }
+        true
+    }
+
+    /// The whole, right batches at the front of what the disk gave for `rows`. Fewer than asked
+    /// means that the next one is damaged or of another place. `check_seal` is off only for M47.
+    pub fn sift(&self, rows: &[Row], bytes: &Bytes, check_seal: bool) -> Vec<Bytes> {
+        let mut good = Vec::new();
+        let mut at = 0;
+        for row in rows {
+            let end = at + row.size as usize;
+            if end > bytes.len() {
+                break;
+            }
+            let batch = bytes.slice(at..end);
+            let Ok(head) = verify(&batch) else { break };
+            let found = seal(
+                self.cluster,
+                self.id,
+                head.base_offset,
+                head.leader_epoch,
+                head.crc,
+            );
+            let right =
+                head.size == batch.len() && head.base_offset == row.base && found == row.seal;
+            if check_seal && !right {
+                break;
+            }
+            good.push(batch);
+            at = end;
+        }
+        good
+    }
+
+    /// The first record whose timestamp is at least `timestamp`.
+    pub fn locate_time(&self, timestamp: i64) -> Place {
+        for segment in self
+            .segments
+            .iter()
+            .filter(|segment| segment.max_timestamp >= timestamp)
+        {
+            let front = self.tail.front().map_or(i64::MAX, |batch| batch.row.base);
+            let Some(all) = &segment.rows else {
+                return Place::Cold(self.rows_first(segment));
+            };
+            let row = all.iter().find(|row| {
+                row.max_timestamp >= timestamp && row.next > self.log_start && row.base < front
+            });
+            if let Some(row) = row.filter(|row| row.next <= self.high_watermark) {
+                let file = self.segment_path(segment.base);
+                return Place::Cold(ColdRead::Data {
+                    file,
+                    rows: vec![*row],
+                });
+            }
+        }
+        let batch = self.tail.iter().find(|batch| {
+            batch.row.max_timestamp >= timestamp && batch.row.next <= self.high_watermark
+        });
+        match batch {
+            Some(batch) => self.locate_in(&batch.pieces.concat(), timestamp),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// The record in one whole batch.
+    pub fn locate_in(&self, batch: &[u8], timestamp: i64) -> Place {
+        match parse_head(batch) {
+            Ok(head) => {
+                let (offset, time) = first_record_at_or_after(&head, batch, timestamp);
+                Place::At(offset.max(self.log_start), time, head.leader_epoch)
+            }
+            Err(_) => Place::Nowhere,
+        }
+    }
+
+    /// Largest timestamp below the high watermark, if any record is there.
+    pub fn max_timestamp(&self) -> Option<i64> {
+        let segments = self.segments.iter().map(|segment| segment.max_timestamp);
+        let tail = self
+            .tail
+            .iter()
+            .filter(|batch| batch.row.next <= self.high_watermark);
+        segments
+            .chain(tail.map(|batch| batch.row.max_timestamp))
+            .max()
+            .filter(|time| *time >= 0)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where the log starts: retention by time and bytes, and DeleteRecords.
+
+use super::Replica;
+
+impl Replica {
+    /// The offset that retention lets the log start at, if it moved. Only whole closed segments go.
+    pub fn retention_start(&self, now_ms: i64) -> Option<i64> {
+        let closed = self.segments.len().saturating_sub(1);
+        let mut start = None;
+        let mut bytes: u64 = self
+            .segments
+            .iter()
+            .map(|segment| segment.size)
+            .sum::<u64>()
+            + self.unwritten_bytes();
+        for segment in &self.segments[..closed] {
+            let age = now_ms.saturating_sub(segment.max_timestamp.max(0));
+            let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
+            let limit = self.config.retention_bytes;
+            let big = limit >= 0 && bytes.saturating_sub(segment.size) >= limit as u64;
+            if !(old || big) {
+                break;
+            }
+            bytes -= segment.size;
+            start = Some(segment.end);
+        }
+        start.filter(|start| *start > self.log_start && *start <= self.high_watermark)
+    }
+
+    fn unwritten_bytes(&self) -> u64 {
+        match self.job {
+            Some(_) => 0,
+            None => self.tail_bytes,
+        }
+    }
+
+    /// The log start is durably at `offset`: segments below it are no longer listed, and their files
+    /// go once a manifest without them is durable. Returns how many were dropped.
+    pub fn start_at(&mut self, offset: i64) -> u64 {
+        self.log_start = self.log_start.max(offset);
+        let mut dropped = 0;
+        // The newest segment stays: a write-behind may be using it.
+        while self.segments.len() > 1 && self.segments[0].end <= self.log_start {
+            let gone = self.segments.remove(0);
+            self.doomed.push(self.segment_path(gone.base));
+            self.doomed.push(self.rows_path(gone.base));
+            dropped += 1;
+        }
+        let start = self.log_start;
+        let later = self
+            .epochs
+            .iter()
+            .rposition(|(_, first)| *first <= start)
+            .unwrap_or(0);
+        self.epochs.drain(..later);
+        if let Some((_, first)) = self.epochs.first_mut() {
+            *first = (*first).max(start);
+        }
+        self.manifest_owed |= dropped > 0;
+        dropped
+    }
+}

@@ -1,0 +1,254 @@
+//! Writing behind: durable batches go from memory into segment files, the files are synced, and a
+//! manifest frame then frees their journal blocks.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Replica, Segment};
+use crate::disk::{DiskRequest, Path};
+use crate::log::rows::ROW_LEN;
+
+/// How far a write-behind is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Job {
+    /// Data and rows are being written.
+    Writing {
+        /// Operations still out.
+        pending: usize,
+        /// Offset after the last batch written.
+        end: i64,
+        /// Files to sync, and whether their folder has a new entry.
+        files: Vec<Path>,
+        /// A file was created.
+        created: bool,
+    },
+    /// Files and folder are being synced.
+    Syncing {
+        /// Operations still out.
+        pending: usize,
+        /// As before.
+        end: i64,
+    },
+    /// The manifest is staged or in flight.
+    Manifest {
+        /// As before.
+        end: i64,
+    },
+}
+
+impl Replica {
+    /// Begin writing every durable tail batch behind. Returns the operations; none if there is
+    /// nothing to do. Segments roll by size and age here.
+    pub fn begin_write_behind(&mut self, now_ms: i64, rolled: &mut u64) -> Vec<DiskRequest> {
+        if self.job.is_some()
+            || self
+                .tail
+                .front()
+                .is_none_or(|b| b.row.next > self.durable_end)
+        {
+            return Vec::new();
+        }
+        let durable = self.durable_end;
+        self.job_number += 1;
+        let mut requests = Vec::new();
+        let mut files = Vec::new();
+        let mut created = false;
+        let mut pieces: (Vec<Bytes>, BytesMut, u64, u64) = Default::default();
+        let mut end = 0;
+        let mut batches = std::mem::take(&mut self.tail);
+        for batch in batches
+            .iter_mut()
+            .take_while(|batch| batch.row.next <= durable)
+        {
+            if self.must_roll(batch.row.size, now_ms) {
+                self.finish_pieces(&mut requests, &mut files, &mut pieces);
+                *rolled += u64::from(!self.segments.is_empty());
+                self.start_segment(batch.row.base, now_ms, &mut requests);
+                created = true;
+            }
+            let Some(segment) = self.segments.last_mut() else {
+                break;
+            };
+            if pieces.0.is_empty() {
+                (pieces.2, pieces.3) = (segment.size, segment.row_count);
+            }
+            batch.row.position = segment.size;
+            batch.row.encode(&mut pieces.1);
+            pieces.0.extend(batch.pieces.iter().cloned());
+            segment.size += u64::from(batch.row.size);
+            segment.row_count += 1;
+            segment.end = batch.row.next;
+            segment.max_timestamp = segment.max_timestamp.max(batch.row.max_timestamp);
+            if let Some(rows) = &mut segment.rows {
+                rows.push(batch.row);
+            }
+            end = batch.row.next;
+        }
+        self.tail = batches;
+        self.finish_pieces(&mut requests, &mut files, &mut pieces);
+        self.job = Some(Job::Writing {
+            pending: requests.len(),
+            end,
+            files,
+            created,
+        });
+        requests
+    }
+
+    fn must_roll(&self, size: u32, now_ms: i64) -> bool {
+        let Some(segment) = self.segments.last() else {
+            return true;
+        };
+        let full = segment.size + u64::from(size) > self.config.segment_bytes as u64;
+        let old = now_ms.saturating_sub(segment.begun_ms) >= self.config.segment_ms;
+        self.roll_next || (segment.size > 0 && (full || old))
+    }
+
+    fn start_segment(&mut self, base: i64, now_ms: i64, requests: &mut Vec<DiskRequest>) {
+        // A crash may have left a file of this name that no manifest knows.
+        requests.push(DiskRequest::Unlink {
+            file: self.segment_path(base),
+        });
+        requests.push(DiskRequest::Unlink {
+            file: self.rows_path(base),
+        });
+        self.roll_next = false;
+        self.segments.push(Segment {
+            base,
+            end: base,
+            size: 0,
+            row_count: 0,
+            max_timestamp: -1,
+            begun_ms: now_ms,
+            rows: Some(Vec::new()),
+        });
+    }
+
+    fn finish_pieces(
+        &self,
+        requests: &mut Vec<DiskRequest>,
+        files: &mut Vec<Path>,
+        pieces: &mut (Vec<Bytes>, BytesMut, u64, u64),
+    ) {
+        let Some(segment) = self.segments.last().filter(|_| !pieces.0.is_empty()) else {
+            return;
+        };
+        let (data, rows, at, row) = std::mem::take(pieces);
+        let (file, side) = (
+            self.segment_path(segment.base),
+            self.rows_path(segment.base),
+        );
+        files.extend([file.clone(), side.clone()]);
+        requests.push(DiskRequest::Write {
+            file,
+            offset: at,
+            pieces: data,
+            sync: false,
+        });
+        let offset = row * ROW_LEN as u64;
+        requests.push(DiskRequest::Write {
+            file: side,
+            offset,
+            pieces: vec![rows.freeze()],
+            sync: false,
+        });
+    }
+
+    /// An operation of the job ended well. Returns the next operations, if a stage is over; the
+    /// caller stages a manifest when the job stands at [`Job::Manifest`].
+    pub fn advance_job(&mut self) -> Vec<DiskRequest> {
+        match self.job.take() {
+            Some(Job::Writing {
+                pending,
+                end,
+                files,
+                created,
+            }) if pending == 1 => {
+                let mut requests: Vec<DiskRequest> = files
+                    .into_iter()
+                    .map(|file| DiskRequest::Sync { file })
+                    .collect();
+                if created {
+                    requests.push(DiskRequest::SyncDir {
+                        dir: self.dir.as_str().into(),
+                    });
+                }
+                self.job = Some(Job::Syncing {
+                    pending: requests.len(),
+                    end,
+                });
+                requests
+            }
+            Some(Job::Writing {
+                pending,
+                end,
+                files,
+                created,
+            }) => {
+                self.job = Some(Job::Writing {
+                    pending: pending - 1,
+                    end,
+                    files,
+                    created,
+                });
+                Vec::new()
+            }
+            Some(Job::Syncing { pending, end }) => {
+                self.job = Some(match pending {
+                    1 => Job::Manifest { end },
+                    _ => Job::Syncing {
+                        pending: pending - 1,
+                        end,
+                    },
+                });
+                Vec::new()
+            }
+            other => {
+                self.job = other;
+                Vec::new()
+            }
+        }
+    }
+
+    /// The manifest is durable in journal block `seq`: the batches it covers leave the tail.
+    /// Returns files that may go now.
+    pub fn manifest_durable(&mut self, end: i64, seq: u64) -> Vec<Path> {
+        self.job = None;
+        self.manifest_seq = seq;
+        while self.tail.front().is_some_and(|batch| batch.row.next <= end) {
+            if let Some(batch) = self.tail.pop_front() {
+                self.tail_bytes -= u64::from(batch.row.size);
+            }
+        }
+        let sealed = self.segments.len().saturating_sub(1);
+        for segment in &mut self.segments[..sealed] {
+            segment.rows = None;
+        }
+        std::mem::take(&mut self.doomed)
+    }
+
+    /// A write or sync of the job failed. The files it touched are not trusted beyond what the last
+    /// manifest says; the batches are still in the journal and go to a new segment next time.
+    pub fn job_failed(&mut self) {
+        let Some(first) = self.tail.front().map(|batch| batch.row.base) else {
+            self.job = None;
+            return;
+        };
+        self.job = None;
+        self.roll_next = true;
+        self.segments.retain(|segment| segment.base < first);
+        if let Some(segment) = self
+            .segments
+            .last_mut()
+            .filter(|segment| segment.end > first)
+        {
+            let rows = segment.rows.take().unwrap_or_default();
+            let keep: Vec<_> = rows.into_iter().filter(|row| row.base < first).collect();
+            segment.end = first;
+            segment.size = keep
+                .last()
+                .map_or(0, |row| row.position + u64::from(row.size));
+            segment.row_count = keep.len() as u64;
+            segment.rows = Some(keep);
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! The host of partitions: what other shards (or this one) ask of them, and who waits for what.
+
+use std::collections::VecDeque;
+
+use super::journaling::Mark;
+use super::reads::{ReadFor, ReadRow};
+use super::{Answer, Ask, NeighbourMessage, Part, PartAsk, Shard};
+use crate::api::*;
+use crate::contract::{Effects, Note};
+use crate::error_code::ErrorCode;
+use crate::ids::{PartitionId, ShardId};
+use crate::log::frame::Frame;
+use crate::partition::{Found, Place, Replica};
+use crate::time::Now;
+
+/// Producers unseen for this long are forgotten (`producer.id.expiration.ms`, Kafka's default).
+const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
+
+/// An ask being worked on.
+#[derive(Clone, Debug)]
+pub(super) struct AskRow {
+    from: ShardId,
+    token: u64,
+    remaining: usize,
+    parts: Vec<(u32, Part)>,
+    /// Bytes a fetch may still take.
+    budget: usize,
+}
+
+/// Something that waits for a partition's high watermark.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    ask: u64,
+    slot: u32,
+    until: i64,
+    part: Part,
+}
+
+impl Shard {
+    pub(super) fn ask(&mut self, now: Now, from: ShardId, token: u64, ask: Ask, out: &mut Effects) {
+        match ask {
+            Ask::Admin(request) => self.ledger_ask(now, from, token, &request, out),
+            Ask::Parts {
+                parts,
+                max_bytes,
+                interest,
+            } => {
+                if interest {
+                    self.note_interest(from, token, parts.iter().map(|(_, id, _)| *id).collect());
+                }
+                let ask = self.next_ask;
+                self.next_ask += 1;
+                let row = AskRow {
+                    from,
+                    token,
+                    remaining: parts.len(),
+                    parts: Vec::new(),
+                    budget: max_bytes,
+                };
+                self.asks.insert(ask, row);
+                for (slot, id, what) in parts {
+                    if !self.replicas.contains_key(&id) {
+                        let code = ErrorCode::UnknownTopicOrPartition;
+                        let part = what.failed(id.index as i32, code, None);
+                        self.part_done(now, ask, slot, part, out);
+                        continue;
+                    }
+                    match what {
+                        PartAsk::Produce(records) => self.produce(now, ask, slot, id, records, out),
+                        PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
+                        PartAsk::Offset(query) => self.find_offset(now, ask, slot, id, query, out),
+                        PartAsk::Epoch(current, asked) => {
+                            let part = self.epoch_end(id, current, asked);
+                            self.part_done(now, ask, slot, part, out);
+                        }
+                        PartAsk::Delete(offset) => self.delete(now, ask, slot, id, offset, out),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One part of an ask is over; the last one sends the answer.
+    pub(super) fn part_done(
+        &mut self,
+        now: Now,
+        ask: u64,
+        slot: u32,
+        part: Part,
+        out: &mut Effects,
+    ) {
+        let Some(row) = self.asks.get_mut(&ask) else {
+            return;
+        };
+        row.parts.push((slot, part));
+        row.remaining -= 1;
+        if row.remaining > 0 {
+            return;
+        }
+        if let Some(row) = self.asks.remove(&ask) {
+            let answer = Answer::Parts(row.parts);
+            self.tell(
+                now,
+                row.from,
+                NeighbourMessage::Answer {
+                    token: row.token,
+                    answer,
+                },
+                out,
+            );
+        }
+    }
+
+    fn produce(
+        &mut self,
+        now: Now,
+        ask: u64,
+        slot: u32,
+        id: PartitionId,
+        records: bytes::Bytes,
+        out: &mut Effects,
+    ) {
+        let index = id.index as i32;
+        let room = self.journal.has_room_for(records.len(), self.max_pages());
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let failed =
+            |code, text| PartAsk::Produce(bytes::Bytes::new()).failed(index, code, Some(text));
+        if self.config.knobs.producers_before_append && !room {
+            // M63: the table learns of a batch that is then refused.
+            let _ = replica.append(&records, now.wall_ms);
+        }
+        if !room {
+            let part = failed(
+                ErrorCode::KafkaStorageError,
+                "the disk is full or the journal has no room",
+            );
+            return self.part_done(now, ask, slot, part, out);
+        }
+        let appended = match replica.append(&records, now.wall_ms) {
+            Ok(appended) => appended,
+            Err(error) => {
+                return self.part_done(now, ask, slot, failed(error.code, error.text), out)
+            }
+        };
+        let part = Part::Produced(PartitionProduced {
+            index,
+            error: ErrorCode::None,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: replica.log_start,
+            error_message: None,
+        });
+        let until = appended.next_offset;
+        let done = replica.high_watermark >= until;
+        match appended.frames {
+            Some(frames) => self.journal.stage(frames, Mark::Batches(id, until)),
+            None => out.notes.push(Note::DuplicateSequence),
+        }
+        if done {
+            return self.part_done(now, ask, slot, part, out);
+        }
+        // A duplicate of a batch that is not durable yet waits with the original.
+        self.waits.entry(id).or_default().push_back(Wait {
+            ask,
+            slot,
+            until,
+            part,
+        });
+    }
+
+    /// Batches below `end` are durable: who waited for them is answered, readers are woken.
+    pub(super) fn batches_durable(
+        &mut self,
+        now: Now,
+        id: PartitionId,
+        end: i64,
+        out: &mut Effects,
+    ) {
+        let back = self.config.knobs.durable_mark_goes_back;
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let moved = replica.made_durable(end, back);
+        let mark = replica.high_watermark;
+        let waits = self.waits.remove(&id).unwrap_or_default();
+        let (ready, rest): (VecDeque<Wait>, VecDeque<Wait>) =
+            waits.into_iter().partition(|wait| wait.until <= mark);
+        if !rest.is_empty() {
+            self.waits.insert(id, rest);
+        }
+        for wait in ready {
+            self.part_done(now, wait.ask, wait.slot, wait.part, out);
+        }
+        if moved {
+            self.wake(now, id, out);
+        }
+    }
+
+    /// The partition is gone: whoever waits for it is told.
+    pub(super) fn drain(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        for wait in self.waits.remove(&id).unwrap_or_default() {
+            let code = ErrorCode::UnknownTopicOrPartition;
+            let part = match wait.part {
+                Part::Deleted(index, ..) => Part::Deleted(index, -1, code),
+                _ => PartAsk::Produce(bytes::Bytes::new()).failed(id.index as i32, code, None),
+            };
+            self.part_done(now, wait.ask, wait.slot, part, out);
+        }
+        self.wake(now, id, out);
+    }
+
+    fn note_interest(&mut self, from: ShardId, token: u64, ids: Vec<PartitionId>) {
+        for id in &ids {
+            self.interests.entry(*id).or_default().insert((from, token));
+        }
+        self.interest_of.insert((from, token), ids);
+    }
+
+    pub(super) fn forget_interest(&mut self, from: ShardId, token: u64) {
+        for id in self.interest_of.remove(&(from, token)).unwrap_or_default() {
+            if let Some(rows) = self.interests.get_mut(&id) {
+                rows.remove(&(from, token));
+                if rows.is_empty() {
+                    self.interests.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        let rows: Vec<(ShardId, u64)> = match self.interests.get(&id) {
+            Some(rows) => rows.iter().copied().collect(),
+            None => return,
+        };
+        for (shard, token) in rows {
+            self.forget_interest(shard, token);
+            self.tell(now, shard, NeighbourMessage::Wake { token }, out);
+        }
+    }
+
+    /// Does the client's view of the leader epoch fit (KIP-320)?
+    fn epoch_error(replica: &Replica, current: i32) -> Option<ErrorCode> {
+        match current {
+            -1 => None,
+            epoch if epoch < replica.leader_epoch => Some(ErrorCode::FencedLeaderEpoch),
+            epoch if epoch > replica.leader_epoch => Some(ErrorCode::UnknownLeaderEpoch),
+            _ => None,
+        }
+    }
+
+    pub(super) fn fetched(replica: &Replica, records: Vec<bytes::Bytes>) -> Part {
+        Part::Fetched(PartitionFetched {
+            index: replica.id.index as i32,
+            error: ErrorCode::None,
+            high_watermark: replica.high_watermark,
+            last_stable_offset: replica.high_watermark,
+            log_start_offset: replica.log_start,
+            records,
+        })
+    }
+
+    fn fetch(
+        &mut self,
+        now: Now,
+        ask: u64,
+        slot: u32,
+        id: PartitionId,
+        fetch: PartitionFetch,
+        out: &mut Effects,
+    ) {
+        let (Some(replica), Some(row)) = (self.replicas.get(&id), self.asks.get_mut(&ask)) else {
+            return;
+        };
+        let failed = |code| Part::Fetched(PartitionFetched::failed(fetch.index, code));
+        if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch) {
+            return self.part_done(now, ask, slot, failed(code), out);
+        }
+        let first = row.parts.is_empty();
+        let limit = usize::try_from(fetch.max_bytes)
+            .unwrap_or(0)
+            .min(row.budget);
+        // The first partition with data always gives a whole batch; others only within the budget.
+        let found = match limit {
+            0 if !first && row.budget == 0 => Ok(Found::Empty),
+            _ => replica.read(fetch.fetch_offset, limit),
+        };
+        match found {
+            Err(code) => self.part_done(now, ask, slot, failed(code), out),
+            Ok(Found::Empty) => {
+                let part = Self::fetched(replica, Vec::new());
+                self.part_done(now, ask, slot, part, out);
+            }
+            Ok(Found::Records(records)) => {
+                let size: usize = records.iter().map(|piece| piece.len()).sum();
+                row.budget = row.budget.saturating_sub(size);
+                let part = Self::fetched(replica, records);
+                self.part_done(now, ask, slot, part, out);
+            }
+            Ok(Found::Cold(read)) => {
+                row.budget = row.budget.saturating_sub(limit);
+                let purpose = ReadFor::Fetch {
+                    offset: fetch.fetch_offset,
+                    limit,
+                };
+                self.start_read(
+                    ReadRow {
+                        ask,
+                        slot,
+                        id,
+                        purpose,
+                        read,
+                    },
+                    out,
+                );
+            }
+        }
+    }
+
+    fn find_offset(
+        &mut self,
+        now: Now,
+        ask: u64,
+        slot: u32,
+        id: PartitionId,
+        query: PartitionOffsetQuery,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get(&id) else {
+            return;
+        };
+        let failed = |code| PartAsk::Offset(query).failed(query.index, code, None);
+        if let Some(code) = Self::epoch_error(replica, query.current_leader_epoch) {
+            return self.part_done(now, ask, slot, failed(code), out);
+        }
+        let place = match query.timestamp {
+            -1 => Place::At(replica.high_watermark, -1, replica.leader_epoch),
+            -2 | -4 => {
+                let epoch = replica
+                    .epochs
+                    .first()
+                    .map_or(replica.leader_epoch, |(epoch, _)| *epoch);
+                Place::At(replica.log_start, -1, epoch)
+            }
+            -3 => replica
+                .max_timestamp()
+                .map_or(Place::Nowhere, |time| replica.locate_time(time)),
+            time if time >= 0 => replica.locate_time(time),
+            _ => return self.part_done(now, ask, slot, failed(ErrorCode::InvalidRequest), out),
+        };
+        let target = match query.timestamp {
+            -3 => replica.max_timestamp().unwrap_or(0),
+            time => time,
+        };
+        match place {
+            Place::Cold(read) => {
+                let purpose = ReadFor::Time {
+                    index: query.index,
+                    timestamp: target,
+                };
+                self.start_read(
+                    ReadRow {
+                        ask,
+                        slot,
+                        id,
+                        purpose,
+                        read,
+                    },
+                    out,
+                );
+            }
+            place => self.part_done(now, ask, slot, Self::offset_part(query.index, place), out),
+        }
+    }
+
+    pub(super) fn offset_part(index: i32, place: Place) -> Part {
+        let (offset, timestamp, leader_epoch) = match place {
+            Place::At(offset, timestamp, epoch) => (offset, timestamp, epoch),
+            Place::Nowhere | Place::Cold(_) => (-1, -1, -1),
+        };
+        Part::Offset(PartitionOffset {
+            index,
+            error: ErrorCode::None,
+            timestamp,
+            offset,
+            leader_epoch,
+        })
+    }
+
+    fn epoch_end(&self, id: PartitionId, current: i32, asked: i32) -> Part {
+        let index = id.index as i32;
+        let failed = |code| PartAsk::Epoch(current, asked).failed(index, code, None);
+        let Some(replica) = self.replicas.get(&id) else {
+            return failed(ErrorCode::UnknownTopicOrPartition);
+        };
+        if let Some(code) = Self::epoch_error(replica, current) {
+            return failed(code);
+        }
+        if asked == replica.leader_epoch {
+            let end_offset = replica.log_end;
+            return Part::Epoch(EpochEnd {
+                index,
+                error: ErrorCode::None,
+                leader_epoch: asked,
+                end_offset,
+            });
+        }
+        let (leader_epoch, end_offset) = match asked > replica.leader_epoch {
+            true => (-1, -1),
+            false => replica.epoch_end(asked).unwrap_or((-1, -1)),
+        };
+        Part::Epoch(EpochEnd {
+            index,
+            error: ErrorCode::None,
+            leader_epoch,
+            end_offset,
+        })
+    }
+
+    /// DeleteRecords: the new log start takes effect, and is answered, once it is durable.
+    fn delete(
+        &mut self,
+        now: Now,
+        ask: u64,
+        slot: u32,
+        id: PartitionId,
+        offset: i64,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let index = id.index as i32;
+        let target = if offset == -1 {
+            replica.high_watermark
+        } else {
+            offset
+        };
+        if target < 0 || target > replica.high_watermark {
+            let part = Part::Deleted(index, -1, ErrorCode::OffsetOutOfRange);
+            return self.part_done(now, ask, slot, part, out);
+        }
+        if target <= replica.log_start {
+            let part = Part::Deleted(index, replica.log_start, ErrorCode::None);
+            return self.part_done(now, ask, slot, part, out);
+        }
+        self.stage_log_start(id, target, Some((ask, slot)));
+    }
+
+    fn stage_log_start(&mut self, id: PartitionId, offset: i64, reply: Option<(u64, u32)>) {
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.pending_start = replica.pending_start.max(offset);
+            let frame = Frame::LogStart {
+                partition: id,
+                offset,
+            }
+            .encode();
+            self.journal
+                .stage([frame], Mark::LogStart(id, offset, reply));
+        }
+    }
+
+    pub(super) fn log_start_durable(
+        &mut self,
+        now: Now,
+        id: PartitionId,
+        offset: i64,
+        reply: Option<(u64, u32)>,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            if let Some((ask, slot)) = reply {
+                let part = Part::Deleted(id.index as i32, -1, ErrorCode::UnknownTopicOrPartition);
+                self.part_done(now, ask, slot, part, out);
+            }
+            return;
+        };
+        let segments = replica.start_at(offset);
+        let low = replica.log_start;
+        if replica.manifest_owed {
+            self.owed.insert(id);
+        }
+        match reply {
+            Some((ask, slot)) => {
+                let part = Part::Deleted(id.index as i32, low, ErrorCode::None);
+                self.part_done(now, ask, slot, part, out);
+            }
+            None if segments > 0 => out.notes.push(Note::Retained { segments }),
+            None => {}
+        }
+    }
+
+    /// Retention, and producers long unseen.
+    pub(super) fn retain(&mut self, now: Now, out: &mut Effects) {
+        let mut starts = Vec::new();
+        let mut behind = Vec::new();
+        for replica in self.replicas.values_mut() {
+            replica
+                .producers
+                .expire(now.wall_ms.saturating_sub(PRODUCER_EXPIRATION_MS));
+            if let Some(start) = replica.retention_start(now.wall_ms) {
+                if start > replica.pending_start {
+                    starts.push((replica.id, start));
+                }
+            }
+            // Data that retention could drop must be in closed segments first.
+            if replica.tail_bytes as i64 >= replica.config.segment_bytes {
+                behind.push(replica.id);
+            }
+        }
+        for (id, start) in starts {
+            self.stage_log_start(id, start, None);
+        }
+        for id in behind {
+            self.start_job(now, id, out);
+        }
+    }
+}

@@ -1,0 +1,562 @@
+//! The shard's side of its journal: frames staged by a turn, one block in flight, what its
+//! completion releases, and the checkpoints that free the ring.
+
+use bytes::Bytes;
+
+use super::{Purpose, Shard, Stage};
+use crate::contract::{Effects, Halt, Note};
+use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
+use crate::ids::{PartitionId, ShardId};
+use crate::log::frame::Frame;
+use crate::log::journal::{pages_for, Ring, PAGE};
+use crate::partition::{Job, Replica};
+use crate::time::{Instant, Now};
+
+/// An idle shard attests its last block after this long.
+const ATTEST_AFTER_MS: u64 = 20;
+/// Write-behind jobs at a time.
+const JOBS_MAX: usize = 32;
+/// A block holds at most this many bytes of frames, so that a sync never grows without bound.
+const BLOCK_BYTES_MAX: usize = 8 << 20;
+/// After a failed write-behind the next try waits this long.
+const RETRY_AFTER_MS: u64 = 500;
+
+/// What a staged frame changes once its block is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Mark {
+    /// Batches up to this offset.
+    Batches(PartitionId, i64),
+    /// The partition's first frame.
+    Created(PartitionId),
+    /// A manifest; with the end of the job it completes.
+    Manifest(PartitionId, Option<i64>),
+    /// A new log start, and the ask that waits for it.
+    LogStart(PartitionId, i64, Option<(u64, u32)>),
+    /// The partition is gone; these files may go.
+    Dropped(Vec<Path>),
+    /// Ledger records below this offset.
+    Ledger(i64),
+    /// A ledger snapshot.
+    Snapshot,
+}
+
+/// A block on its way to the disk.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    seq: u64,
+    tail: u64,
+    synced: bool,
+    marks: Vec<Mark>,
+}
+
+/// The journal as the shard drives it.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    pub path: Path,
+    pub ring: Ring,
+    pub staged: Vec<Bytes>,
+    pub staged_bytes: usize,
+    pub marks: Vec<Mark>,
+    pub in_flight: Option<InFlight>,
+    pub growing: bool,
+    pub no_growth_until: Instant,
+    pub no_jobs_until: Instant,
+    pub tail: u64,
+    pub attested: u64,
+    pub attest_at: Option<Instant>,
+    pub jobs: usize,
+    pub disk_full: bool,
+}
+
+impl Journal {
+    pub fn new(path: Path, ring: Ring) -> Journal {
+        let tail = ring.live.front().map_or(1, |block| block.seq);
+        Journal {
+            path,
+            ring,
+            staged: Vec::new(),
+            staged_bytes: 0,
+            marks: Vec::new(),
+            in_flight: None,
+            growing: false,
+            no_growth_until: Instant(0),
+            no_jobs_until: Instant(0),
+            tail,
+            attested: 0,
+            attest_at: None,
+            jobs: 0,
+            disk_full: false,
+        }
+    }
+
+    pub fn stage(&mut self, pieces: impl IntoIterator<Item = Bytes>, mark: Mark) {
+        for piece in pieces {
+            self.staged_bytes += piece.len();
+            self.staged.push(piece);
+        }
+        self.marks.push(mark);
+    }
+
+    /// Room for client batches, a reserve for manifests kept back.
+    pub fn has_room_for(&self, bytes: usize, max_pages: u64) -> bool {
+        let reserve = self.ring.capacity / 8;
+        let wanted = pages_for((self.staged_bytes + bytes) as u64) + reserve;
+        let unborn = if self.disk_full {
+            0
+        } else {
+            max_pages.saturating_sub(self.ring.capacity)
+        };
+        self.ring.free_pages() + unborn > wanted
+    }
+}
+
+impl Shard {
+    pub(super) fn max_pages(&self) -> u64 {
+        self.config.journal_max_bytes / PAGE
+    }
+
+    /// Send the staged frames as one block with one sync, unless one is in flight.
+    pub(super) fn write_block(&mut self, now: Now, out: &mut Effects) {
+        if self.journal.in_flight.is_some()
+            || !matches!(self.stage, Stage::Opening { .. } | Stage::Ready)
+        {
+            return;
+        }
+        let opening = matches!(self.stage, Stage::Opening { .. }) && !self.opened;
+        if self.journal.staged.is_empty() && !opening {
+            return self.attest(now, out);
+        }
+        let payload = self.journal.staged_bytes as u64;
+        let pages = pages_for(payload);
+        let Some(page) = self.journal.ring.room_for(pages) else {
+            return self.grow(now, pages, out);
+        };
+        let frames = std::mem::take(&mut self.journal.staged);
+        self.journal.staged_bytes = 0;
+        let marks = std::mem::take(&mut self.journal.marks);
+        self.put_block(now, page, frames, marks, true, out);
+        self.opened = true;
+    }
+
+    fn put_block(
+        &mut self,
+        now: Now,
+        page: u64,
+        frames: Vec<Bytes>,
+        marks: Vec<Mark>,
+        sync: bool,
+        out: &mut Effects,
+    ) {
+        let journal = &mut self.journal;
+        let tail = journal.tail;
+        journal.attested = journal.ring.durable_seq;
+        let (seq, pieces) = journal.ring.next_block(page, frames, tail);
+        let request = DiskRequest::Write {
+            file: journal.path.clone(),
+            offset: page * PAGE,
+            pieces,
+            sync,
+        };
+        for mark in &marks {
+            self.note_block(mark, seq);
+        }
+        self.journal.in_flight = Some(InFlight {
+            seq,
+            tail,
+            synced: sync,
+            marks,
+        });
+        self.journal.attest_at = None;
+        self.disk(request, Purpose::Block, out);
+        if self.config.knobs.ack_before_sync {
+            // M1: what waits for the sync is released by the write being asked for.
+            let marks = self
+                .journal
+                .in_flight
+                .as_ref()
+                .map(|block| block.marks.clone());
+            for mark in marks.unwrap_or_default() {
+                if let Mark::Batches(id, end) = mark {
+                    self.batches_durable(now, id, end, out);
+                }
+            }
+        }
+    }
+
+    /// The frames of this mark are in block `seq` now.
+    fn note_block(&mut self, mark: &Mark, seq: u64) {
+        match mark {
+            Mark::Batches(id, _) => {
+                if let Some(replica) = self.replicas.get_mut(id) {
+                    let staged = replica
+                        .tail
+                        .iter_mut()
+                        .rev()
+                        .take_while(|batch| batch.seq == 0);
+                    staged.for_each(|batch| batch.seq = seq);
+                }
+            }
+            Mark::Created(id) => {
+                if let Some(replica) = self.replicas.get_mut(id) {
+                    replica.manifest_seq = seq;
+                }
+            }
+            Mark::Ledger(_) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.oldest_seq = ledger.oldest_seq.min(seq);
+                }
+            }
+            Mark::Manifest(..) | Mark::LogStart(..) | Mark::Dropped(_) | Mark::Snapshot => {}
+        }
+    }
+
+    fn attest(&mut self, now: Now, out: &mut Effects) {
+        if self.journal.attested >= self.journal.ring.durable_seq {
+            return;
+        }
+        let at = *self
+            .journal
+            .attest_at
+            .get_or_insert(now.mono.plus_millis(ATTEST_AFTER_MS));
+        if now.mono < at && !self.shutting_down {
+            return;
+        }
+        match self.journal.ring.room_for(1) {
+            Some(page) => self.put_block(now, page, Vec::new(), Vec::new(), false, out),
+            None => self.journal.attested = self.journal.ring.durable_seq,
+        }
+    }
+
+    fn grow(&mut self, now: Now, pages: u64, out: &mut Effects) {
+        let journal = &mut self.journal;
+        let max = self.config.journal_max_bytes / PAGE;
+        let able =
+            !journal.growing && journal.ring.can_grow() && now.mono >= journal.no_growth_until;
+        if !able || journal.ring.capacity >= max {
+            return;
+        }
+        let wanted = (journal.ring.capacity * 2)
+            .max(journal.ring.head + pages + 1)
+            .min(max);
+        journal.growing = true;
+        let request = DiskRequest::Allocate {
+            file: journal.path.clone(),
+            len: wanted * PAGE,
+        };
+        self.disk(request, Purpose::Grow(wanted), out);
+    }
+
+    /// The growth ended; a full disk only means that the ring stays as it is.
+    pub(super) fn grown(&mut self, now: Now, capacity: u64, result: DiskResult, out: &mut Effects) {
+        self.journal.growing = false;
+        match result {
+            Ok(_) => self.journal.ring.capacity = capacity,
+            Err(DiskError::NoSpace) => {
+                self.journal.no_growth_until = now.mono.plus_millis(RETRY_AFTER_MS);
+                self.set_disk_full(true, out);
+            }
+            Err(error) => self.halt(
+                format!("{}: growing failed: {error:?}", self.journal.path),
+                out,
+            ),
+        }
+    }
+
+    pub(super) fn set_disk_full(&mut self, full: bool, out: &mut Effects) {
+        if self.journal.disk_full != full {
+            self.journal.disk_full = full;
+            out.notes.push(if full {
+                Note::DiskFull
+            } else {
+                Note::DiskFullOver
+            });
+        }
+    }
+
+    pub(super) fn halt(&mut self, reason: String, out: &mut Effects) {
+        self.stage = Stage::Halted;
+        out.halt = Some(Halt::Fatal(reason));
+    }
+
+    /// The block's write (and sync) ended. A failure is never retried: the node stops, and the next
+    /// start reads what the disk really has (ATC'20, "fsyncgate").
+    pub(super) fn block_done(&mut self, now: Now, result: DiskResult, out: &mut Effects) {
+        let Some(block) = self.journal.in_flight.take() else {
+            return;
+        };
+        if let Err(error) = result {
+            let believed = match error {
+                DiskError::Io => self.config.knobs.trust_retried_sync,
+                _ => self.config.knobs.ignore_write_errors,
+            } || self.config.knobs.ignore_write_errors;
+            if !believed {
+                return self.halt(
+                    format!("{}: write failed: {error:?}", self.journal.path),
+                    out,
+                );
+            }
+        }
+        if !block.synced {
+            return;
+        }
+        self.journal.ring.durable_seq = self.journal.ring.durable_seq.max(block.seq);
+        self.journal.ring.release(block.tail);
+        self.journal.attest_at = Some(now.mono.plus_millis(ATTEST_AFTER_MS));
+        for mark in block.marks {
+            self.release_mark(now, mark, block.seq, out);
+        }
+        if matches!(self.stage, Stage::Opening { .. }) {
+            self.journal_open(now, out);
+        }
+    }
+
+    fn release_mark(&mut self, now: Now, mark: Mark, seq: u64, out: &mut Effects) {
+        match mark {
+            Mark::Batches(id, end) => self.batches_durable(now, id, end, out),
+            Mark::Created(_) => {}
+            Mark::Manifest(id, job_end) => {
+                let Some(replica) = self.replicas.get_mut(&id) else {
+                    return;
+                };
+                replica.manifest_pending = false;
+                let doomed = match job_end {
+                    Some(end) => {
+                        self.journal.jobs -= 1;
+                        replica.manifest_durable(end, seq)
+                    }
+                    None => {
+                        replica.manifest_seq = replica.manifest_seq.max(seq);
+                        std::mem::take(&mut replica.doomed)
+                    }
+                };
+                self.unlink(doomed, out);
+            }
+            Mark::LogStart(id, offset, reply) => {
+                self.log_start_durable(now, id, offset, reply, out)
+            }
+            Mark::Dropped(files) => self.unlink(files, out),
+            Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
+            Mark::Snapshot => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.oldest_seq = seq;
+                    ledger.snapshot_staged = false;
+                }
+            }
+        }
+    }
+
+    fn unlink(&mut self, files: Vec<Path>, out: &mut Effects) {
+        for file in files {
+            self.disk(DiskRequest::Unlink { file }, Purpose::Ignore, out);
+        }
+    }
+
+    /// Free the ring: carry manifests forward, write the oldest partitions behind.
+    pub(super) fn checkpoint(&mut self, now: Now, out: &mut Effects) {
+        if self.stage != Stage::Ready {
+            return;
+        }
+        let capacity = self.journal.ring.capacity;
+        let used = capacity - self.journal.ring.free_pages();
+        let settled =
+            capacity >= self.max_pages() || self.journal.disk_full || !self.journal.ring.can_grow();
+        if used * 2 > capacity && !settled {
+            self.grow(now, 0, out);
+        }
+        if used * 2 <= capacity || (!settled && used * 8 < capacity * 7) {
+            return self.owed_manifests();
+        }
+        let mut oldest: Vec<(u64, PartitionId)> = self
+            .replicas
+            .values()
+            .map(|replica| (replica.oldest_seq(), replica.id))
+            .filter(|(seq, _)| *seq > 0)
+            .collect();
+        oldest.sort();
+        let ledger = self
+            .ledger
+            .as_ref()
+            .map_or(u64::MAX, |ledger| ledger.oldest_seq);
+        let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
+        self.journal.tail = first
+            .min(ledger)
+            .min(self.journal.ring.next_seq)
+            .max(self.journal.tail);
+        let horizon = self.journal.ring.next_seq.saturating_sub(1);
+        if ledger < horizon {
+            self.stage_snapshot();
+        }
+        for (seq, id) in oldest {
+            if seq >= horizon
+                || self.journal.jobs >= JOBS_MAX
+                || self.journal.staged_bytes > BLOCK_BYTES_MAX / 2
+            {
+                break;
+            }
+            self.checkpoint_one(now, id, out);
+        }
+        self.owed_manifests();
+    }
+
+    fn checkpoint_one(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        let idle = |replica: &&mut Replica| replica.job.is_none() && !replica.manifest_pending;
+        let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
+            return;
+        };
+        if replica.tail.is_empty() {
+            return self.stage_manifest(id, None);
+        }
+        if now.mono >= self.journal.no_jobs_until {
+            self.start_job(now, id, out);
+        }
+    }
+
+    /// Begin to write a partition's durable tail behind.
+    pub(super) fn start_job(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let mut rolled = 0;
+        let requests = replica.begin_write_behind(now.wall_ms, &mut rolled);
+        if requests.is_empty() {
+            return;
+        }
+        self.journal.jobs += 1;
+        (0..rolled).for_each(|_| out.notes.push(Note::SegmentRolled));
+        let number = replica.job_number;
+        for request in requests {
+            self.disk(request, Purpose::Job(id, number), out);
+        }
+    }
+
+    /// An operation of a write-behind ended.
+    pub(super) fn job_step(
+        &mut self,
+        now: Now,
+        (id, number): (PartitionId, u64),
+        result: DiskResult,
+        out: &mut Effects,
+    ) {
+        let knobs = self.config.knobs;
+        let current =
+            |replica: &&mut Replica| replica.job_number == number && replica.job.is_some();
+        let Some(replica) = self.replicas.get_mut(&id).filter(current) else {
+            return;
+        };
+        if let Err(error) = result {
+            if !knobs.ignore_write_errors {
+                replica.job_failed();
+                self.journal.jobs -= 1;
+                self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
+                if error == DiskError::NoSpace {
+                    self.set_disk_full(true, out);
+                }
+                return;
+            }
+        }
+        for request in replica.advance_job() {
+            self.disk(request, Purpose::Job(id, number), out);
+        }
+        let done = self
+            .replicas
+            .get(&id)
+            .and_then(|replica| replica.job.clone());
+        if let Some(Job::Manifest { end }) = done {
+            self.set_disk_full(false, out);
+            self.stage_manifest(id, Some(end));
+        }
+    }
+
+    fn stage_manifest(&mut self, id: PartitionId, job_end: Option<i64>) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        replica.manifest_owed = false;
+        replica.manifest_pending = true;
+        let end = job_end.unwrap_or_else(|| replica.covered_end());
+        let frame = Frame::Manifest {
+            partition: id,
+            body: replica.manifest(end),
+        };
+        self.journal
+            .stage([frame.encode()], Mark::Manifest(id, job_end));
+    }
+
+    /// Manifests that only drop segments or note a new log start.
+    fn owed_manifests(&mut self) {
+        let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
+        for id in owed {
+            match self.replicas.get(&id) {
+                Some(replica) if replica.job.is_some() || replica.manifest_pending => {
+                    drop(self.owed.insert(id))
+                }
+                Some(replica) if replica.manifest_owed => self.stage_manifest(id, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// The journal is synced from its start: recovery may promise.
+    fn journal_open(&mut self, now: Now, out: &mut Effects) {
+        let Stage::Opening { fresh } = self.stage else {
+            return;
+        };
+        for replica in self.replicas.values_mut() {
+            replica.durable_end = replica.log_end;
+            replica.high_watermark = replica.log_end;
+        }
+        self.stage = Stage::Ready;
+        let holds = !self.replicas.is_empty();
+        let message = super::NeighbourMessage::Opened { fresh, holds };
+        self.tell(now, ShardId(0), message, out);
+    }
+
+    /// Set up a journal that was just made.
+    pub(super) fn format_journal(&mut self, out: &mut Effects) {
+        let ring = self.draw_u64();
+        let pages = (self.config.journal_initial_bytes / PAGE).max(16);
+        self.journal = Journal::new(self.journal.path.clone(), Ring::fresh(ring, pages));
+        let header = crate::log::journal::file_header(
+            ring,
+            self.config.cluster_id,
+            self.config.directory_id,
+            self.config.shard.0,
+        );
+        let file = self.journal.path.clone();
+        self.stage = Stage::Formatting { pending: 3 };
+        self.disk(
+            DiskRequest::Allocate {
+                file: file.clone(),
+                len: pages * PAGE,
+            },
+            Purpose::Format,
+            out,
+        );
+        let pieces = vec![header.clone(), header];
+        self.disk(
+            DiskRequest::Write {
+                file,
+                offset: 0,
+                pieces,
+                sync: true,
+            },
+            Purpose::Format,
+            out,
+        );
+        self.disk(
+            DiskRequest::SyncDir {
+                dir: "journal".into(),
+            },
+            Purpose::Format,
+            out,
+        );
+    }
+
+    /// Whether a completed operation carries a listing or data is the driver's promise.
+    pub(super) fn wrong_kind(&mut self, done: &DiskDone, out: &mut Effects) {
+        self.halt(
+            format!("{}: the driver answered {done:?}", self.journal.path),
+            out,
+        );
+    }
+}

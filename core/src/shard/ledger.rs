@@ -1,0 +1,284 @@
+//! The host of the metadata ledger on shard 0: decide, record, apply; a reply parks until what it
+//! says is durable and in force on every shard.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::journaling::Mark;
+use super::{draw_uuid, Answer, NeighbourMessage, Shard};
+use crate::api::{Request, Response};
+use crate::contract::Effects;
+use crate::ids::ShardId;
+use crate::log::frame::Frame;
+use crate::metadata::{decide, decode_records, encode_records, Image, Record};
+use crate::time::Now;
+
+#[derive(Clone, Debug)]
+struct ParkedReply {
+    offset: i64,
+    to: ShardId,
+    token: u64,
+    response: Response,
+}
+
+/// The ledger: hard state as appended, and what is still on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    shards: u16,
+    hard: Image,
+    pending: VecDeque<(i64, Vec<Record>)>,
+    parked: VecDeque<ParkedReply>,
+    opened: BTreeMap<ShardId, (bool, bool)>,
+    applied: BTreeMap<ShardId, i64>,
+    led: bool,
+    published: bool,
+    /// Oldest journal block the ledger needs.
+    pub oldest_seq: u64,
+    /// A snapshot is staged or in flight.
+    pub snapshot_staged: bool,
+}
+
+impl Ledger {
+    pub fn new(shards: u16) -> Ledger {
+        Ledger {
+            shards,
+            hard: Image::default(),
+            pending: VecDeque::new(),
+            parked: VecDeque::new(),
+            opened: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            led: false,
+            published: false,
+            oldest_seq: u64::MAX,
+            snapshot_staged: false,
+        }
+    }
+
+    /// Fold a frame read back from the journal.
+    pub fn replay(&mut self, seq: u64, frame: Frame) -> Result<(), String> {
+        let (offset, body, snapshot) = match frame {
+            Frame::Ledger { offset, body } => (offset, body, false),
+            Frame::LedgerSnapshot { offset, body } => (offset, body, true),
+            _ => return Err("not a ledger frame".into()),
+        };
+        let records = decode_records(body).ok_or("metadata records cannot be read")?;
+        if snapshot {
+            self.hard = Image {
+                offset,
+                ..Image::default()
+            };
+            self.oldest_seq = seq;
+        } else {
+            if self.oldest_seq == u64::MAX {
+                self.hard.offset = offset;
+            }
+            if offset != self.hard.offset {
+                return Err(format!(
+                    "metadata offset {offset} follows {}",
+                    self.hard.offset
+                ));
+            }
+            self.oldest_seq = self.oldest_seq.min(seq);
+            self.hard.offset += 1;
+        }
+        records.iter().for_each(|record| self.hard.apply(record));
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// A shard's journal is open. Once all are, this incarnation begins.
+    pub(super) fn shard_opened(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        fresh: bool,
+        holds: bool,
+        out: &mut Effects,
+    ) {
+        let forgiving = self.config.knobs.unreadable_is_absent;
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        ledger.opened.insert(from, (fresh, holds));
+        if ledger.opened.len() < usize::from(ledger.shards) || ledger.led {
+            return;
+        }
+        ledger.led = true;
+        let known = ledger.hard.incarnation > 0;
+        // Unreadable is never absent (NATS #7556): a journal that had to be made anew although the
+        // broker has started before is lost data, and so is data that no metadata knows.
+        let lost = ledger
+            .opened
+            .iter()
+            .find(|(_, (fresh, _))| known && *fresh)
+            .map(|(shard, _)| *shard);
+        let stray = ledger
+            .opened
+            .iter()
+            .find(|(_, (_, holds))| !known && *holds)
+            .map(|(shard, _)| *shard);
+        match (lost, stray) {
+            (Some(shard), _) if !forgiving => {
+                return self.halt(
+                    format!("journal/shard-{}.ring: it is missing or blank", shard.0),
+                    out,
+                );
+            }
+            (_, Some(shard)) if !forgiving => {
+                let text = "holds partitions, but the metadata in journal/shard-0.ring is missing or blank";
+                return self.halt(format!("journal/shard-{}.ring: {text}", shard.0), out);
+            }
+            _ => {}
+        }
+        let number = ledger.hard.incarnation + 1;
+        self.record(now, vec![Record::Incarnation { number }], None, out);
+    }
+
+    /// Append records to the ledger's log; the reply waits for them.
+    fn record(
+        &mut self,
+        now: Now,
+        records: Vec<Record>,
+        reply: Option<(ShardId, u64, Response)>,
+        out: &mut Effects,
+    ) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        let offset = ledger.hard.offset;
+        if !records.is_empty() {
+            let frame = Frame::Ledger {
+                offset,
+                body: encode_records(&records),
+            };
+            records.iter().for_each(|record| ledger.hard.apply(record));
+            ledger.hard.offset += 1;
+            ledger.pending.push_back((offset, records));
+            self.journal
+                .stage([frame.encode()], Mark::Ledger(offset + 1));
+        }
+        if let Some((to, token, response)) = reply {
+            // Even an answer that changes nothing may rest on records still on their way.
+            ledger.parked.push_back(ParkedReply {
+                offset: ledger.hard.offset,
+                to,
+                token,
+                response,
+            });
+        }
+        self.release_replies(now, out);
+    }
+
+    /// An admin request reached the ledger.
+    pub(super) fn ledger_ask(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        token: u64,
+        request: &Request,
+        out: &mut Effects,
+    ) {
+        let Shard {
+            ledger: Some(ledger),
+            config,
+            rng,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let decision = decide(&ledger.hard, config, request, &mut || draw_uuid(rng));
+        if let Some(decision) = decision {
+            self.record(
+                now,
+                decision.records,
+                Some((from, token, decision.response)),
+                out,
+            );
+        }
+    }
+
+    /// Ledger records below `offset` are durable: publish them.
+    pub(super) fn ledger_durable(&mut self, now: Now, offset: i64, out: &mut Effects) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        let mut records = Vec::new();
+        while ledger.pending.front().is_some_and(|(at, _)| *at < offset) {
+            if let Some((_, batch)) = ledger.pending.pop_front() {
+                records.extend(batch);
+            }
+        }
+        let first = !ledger.published;
+        if first {
+            ledger.published = true;
+            records = ledger.hard.records();
+        }
+        for shard in 0..ledger.shards {
+            let message = NeighbourMessage::Published {
+                first,
+                offset,
+                records: records.clone(),
+            };
+            self.tell(now, ShardId(shard), message, out);
+        }
+    }
+
+    /// A shard has applied metadata up to `offset`.
+    pub(super) fn shard_applied(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        offset: i64,
+        out: &mut Effects,
+    ) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.applied.insert(from, offset);
+        }
+        self.release_replies(now, out);
+    }
+
+    fn release_replies(&mut self, now: Now, out: &mut Effects) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        if ledger.applied.len() < usize::from(ledger.shards) {
+            return;
+        }
+        let everywhere = ledger.applied.values().copied().min().unwrap_or(0);
+        let mut ready = Vec::new();
+        while ledger
+            .parked
+            .front()
+            .is_some_and(|parked| parked.offset <= everywhere)
+        {
+            ready.extend(ledger.parked.pop_front());
+        }
+        for parked in ready {
+            let answer = Answer::Admin(parked.response);
+            let message = NeighbourMessage::Answer {
+                token: parked.token,
+                answer,
+            };
+            self.tell(now, parked.to, message, out);
+        }
+    }
+
+    /// Put the ledger's state into the journal's head, so that its old blocks can go.
+    pub(super) fn stage_snapshot(&mut self) {
+        let Some(ledger) = self
+            .ledger
+            .as_mut()
+            .filter(|ledger| !ledger.snapshot_staged)
+        else {
+            return;
+        };
+        ledger.snapshot_staged = true;
+        let body = encode_records(&ledger.hard.records());
+        let frame = Frame::LedgerSnapshot {
+            offset: ledger.hard.offset,
+            body,
+        };
+        self.journal.stage([frame.encode()], Mark::Snapshot);
+    }
+}

@@ -1,0 +1,148 @@
+//! What shards of one broker tell each other.
+
+use bytes::Bytes;
+
+use crate::api::*;
+use crate::ids::PartitionId;
+use crate::metadata::Record;
+
+/// One shard to another: lossless, in order per pair.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NeighbourMessage {
+    /// Work on partitions of the receiver, or for the ledger. `token` is the asker's.
+    Ask {
+        /// The asker's name for it.
+        token: u64,
+        /// What is asked.
+        ask: Ask,
+    },
+    /// The outcome of an [`NeighbourMessage::Ask`].
+    Answer {
+        /// The asker's name for it.
+        token: u64,
+        /// The outcome.
+        answer: Answer,
+    },
+    /// A partition of a parked fetch moved.
+    Wake {
+        /// The fetch.
+        token: u64,
+    },
+    /// The parked fetch is over: forget its interest.
+    Cancel {
+        /// The fetch.
+        token: u64,
+    },
+    /// To shard 0: this shard's journal is open.
+    Opened {
+        /// The journal was just made.
+        fresh: bool,
+        /// It holds partitions.
+        holds: bool,
+    },
+    /// From shard 0: committed metadata records; `first` resets the image.
+    Published {
+        /// Start from nothing.
+        first: bool,
+        /// Offset after these records.
+        offset: i64,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// To shard 0: metadata up to this offset is in force here.
+    Applied {
+        /// The offset.
+        offset: i64,
+    },
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Things to do to partitions; `slot` names each in the asker's answer.
+    Parts {
+        /// (slot, partition, what).
+        parts: Vec<(u32, PartitionId, PartAsk)>,
+        /// For a fetch: bytes in all, and whether to wake the asker when something moves.
+        max_bytes: usize,
+        /// See `max_bytes`.
+        interest: bool,
+    },
+    /// For the ledger on shard 0.
+    Admin(Request),
+}
+
+/// What to do to one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartAsk {
+    /// Append a batch.
+    Produce(Bytes),
+    /// Read.
+    Fetch(PartitionFetch),
+    /// Find an offset.
+    Offset(PartitionOffsetQuery),
+    /// Where an epoch ends: (current leader epoch, asked epoch).
+    Epoch(i32, i32),
+    /// Move the log start; -1 for the high watermark.
+    Delete(i64),
+}
+
+/// The outcome for one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// Of a produce.
+    Produced(PartitionProduced),
+    /// Of a fetch.
+    Fetched(PartitionFetched),
+    /// Of an offset query.
+    Offset(PartitionOffset),
+    /// Of an epoch query.
+    Epoch(EpochEnd),
+    /// Of a delete: (index, low watermark, outcome).
+    Deleted(i32, i64, crate::error_code::ErrorCode),
+}
+
+/// The outcome of an [`Ask`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Per slot.
+    Parts(Vec<(u32, Part)>),
+    /// From the ledger.
+    Admin(Response),
+}
+
+impl PartAsk {
+    /// The outcome that is this error and nothing else.
+    pub fn failed(
+        &self,
+        index: i32,
+        error: crate::error_code::ErrorCode,
+        text: Option<&str>,
+    ) -> Part {
+        match self {
+            PartAsk::Produce(_) => Part::Produced(PartitionProduced {
+                index,
+                error,
+                base_offset: -1,
+                log_append_time_ms: -1,
+                log_start_offset: -1,
+                error_message: text.map(str::to_string),
+            }),
+            PartAsk::Fetch(_) => Part::Fetched(PartitionFetched::failed(index, error)),
+            PartAsk::Offset(_) => Part::Offset(PartitionOffset {
+                index,
+                error,
+                timestamp: -1,
+                offset: -1,
+                leader_epoch: -1,
+            }),
+            PartAsk::Epoch(..) => Part::Epoch(EpochEnd {
+                index,
+                error,
+                leader_epoch: -1,
+                end_offset: -1,
+            }),
+            PartAsk::Delete(_) => Part::Deleted(index, -1, error),
+        }
+    }
+}

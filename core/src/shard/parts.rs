@@ -1,0 +1,310 @@
+//! Names become partitions here, once, and parts become one response again.
+
+use super::{Part, PartAsk, Shard};
+use crate::api::*;
+use crate::error_code::ErrorCode;
+use crate::ids::PartitionId;
+use crate::metadata::{decide_name, Image};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    Produce,
+    Fetch,
+    Offsets,
+    Epochs,
+    Deletes,
+}
+
+/// The shape of an answer: topics and slots in request order, and what has come in.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    shape: Shape,
+    topics: Vec<(TopicRef, usize)>,
+    slots: Vec<Option<Part>>,
+}
+
+impl Layout {
+    pub fn put(&mut self, slot: u32, part: Part) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(part);
+        }
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.slots.iter().flatten()
+    }
+
+    fn gather<T>(&mut self, pick: impl Fn(Part) -> Option<T>) -> Vec<(TopicRef, Vec<T>)> {
+        let mut slots = std::mem::take(&mut self.slots).into_iter();
+        let topics = std::mem::take(&mut self.topics);
+        topics
+            .into_iter()
+            .map(|(topic, count)| {
+                (
+                    topic,
+                    slots
+                        .by_ref()
+                        .take(count)
+                        .flatten()
+                        .filter_map(&pick)
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+
+    /// The response; the layout is empty afterwards.
+    pub fn take(&mut self) -> Response {
+        match self.shape {
+            Shape::Produce => {
+                let topics = self.gather(|part| match part {
+                    Part::Produced(part) => Some(part),
+                    _ => None,
+                });
+                Response::Produce(ProduceResponse { topics })
+            }
+            Shape::Fetch => {
+                let topics = self.gather(|part| match part {
+                    Part::Fetched(part) => Some(part),
+                    _ => None,
+                });
+                Response::Fetch(FetchResponse {
+                    error: ErrorCode::None,
+                    session_id: 0,
+                    topics,
+                })
+            }
+            Shape::Offsets => {
+                let topics = self.gather(|part| match part {
+                    Part::Offset(part) => Some(part),
+                    _ => None,
+                });
+                Response::ListOffsets(ListOffsetsResponse { topics })
+            }
+            Shape::Epochs => {
+                let topics = self.gather(|part| match part {
+                    Part::Epoch(part) => Some(part),
+                    _ => None,
+                });
+                Response::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse { topics })
+            }
+            Shape::Deletes => {
+                let topics = self.gather(|part| match part {
+                    Part::Deleted(index, low, error) => Some((index, low, error)),
+                    _ => None,
+                });
+                Response::DeleteRecords(DeleteRecordsResponse { topics })
+            }
+        }
+    }
+}
+
+type Asks = Vec<(u32, PartitionId, PartAsk)>;
+
+fn resolve(image: &Image, topic: &TopicRef, index: i32) -> Result<PartitionId, ErrorCode> {
+    let by_id = !topic.id.is_zero();
+    let id = if by_id {
+        topic.id
+    } else {
+        *image
+            .names
+            .get(&topic.name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    let known = image.topics.get(&id).ok_or(ErrorCode::UnknownTopicId)?;
+    match u32::try_from(index) {
+        Ok(index) if index < known.partitions => Ok(PartitionId { topic: id, index }),
+        _ => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+/// A request's questions by topic, each with its partition index.
+fn questions(request: Request) -> Option<(Shape, Vec<(TopicRef, Vec<(i32, PartAsk)>)>)> {
+    fn each<T>(
+        topics: impl IntoIterator<Item = (TopicRef, Vec<T>)>,
+        ask: impl Fn(T) -> (i32, PartAsk),
+    ) -> Vec<(TopicRef, Vec<(i32, PartAsk)>)> {
+        topics
+            .into_iter()
+            .map(|(topic, parts)| (topic, parts.into_iter().map(&ask).collect()))
+            .collect()
+    }
+    Some(match request {
+        Request::Produce(request) => {
+            let topics = request
+                .topics
+                .into_iter()
+                .map(|topic| (topic.topic, topic.partitions));
+            let ask = |(index, records): (i32, Option<bytes::Bytes>)| {
+                (index, PartAsk::Produce(records.unwrap_or_default()))
+            };
+            (Shape::Produce, each(topics, ask))
+        }
+        Request::Fetch(request) => {
+            let topics = request
+                .topics
+                .into_iter()
+                .map(|topic| (topic.topic, topic.partitions));
+            (
+                Shape::Fetch,
+                each(topics, |part: PartitionFetch| {
+                    (part.index, PartAsk::Fetch(part))
+                }),
+            )
+        }
+        Request::ListOffsets(request) => {
+            let ask = |part: PartitionOffsetQuery| (part.index, PartAsk::Offset(part));
+            (Shape::Offsets, each(request.topics, ask))
+        }
+        Request::OffsetForLeaderEpoch(request) => {
+            let ask = |(index, current, asked)| (index, PartAsk::Epoch(current, asked));
+            (Shape::Epochs, each(request.topics, ask))
+        }
+        Request::DeleteRecords(request) => (
+            Shape::Deletes,
+            each(request.topics, |(index, offset)| {
+                (index, PartAsk::Delete(offset))
+            }),
+        ),
+        _ => return None,
+    })
+}
+
+impl Shard {
+    /// Turn a request over partitions into asks, and the shape of its answer. What cannot be resolved
+    /// is answered in the layout already.
+    pub(super) fn lay_out(&self, request: Request) -> (Layout, Asks) {
+        let acks = match &request {
+            Request::Produce(request) => Some(request.acks),
+            _ => None,
+        };
+        let transactional = matches!(&request, Request::Produce(p) if p.transactional_id.is_some());
+        let mut layout = Layout {
+            shape: Shape::Produce,
+            topics: Vec::new(),
+            slots: Vec::new(),
+        };
+        let mut asks = Asks::new();
+        let (Some((shape, topics)), Some(image)) = (questions(request), &self.image) else {
+            return (layout, asks);
+        };
+        layout.shape = shape;
+        for (mut topic, parts) in topics {
+            let count = parts.len();
+            for (index, ask) in parts {
+                let slot = layout.slots.len() as u32;
+                layout.slots.push(None);
+                let refusal = match acks {
+                    Some(acks) if !(-1..=1).contains(&acks) => Some(ErrorCode::InvalidRequiredAcks),
+                    _ if transactional => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+                    _ => None,
+                };
+                let resolved = match refusal {
+                    Some(error) => Err(error),
+                    None => resolve(image, &topic, index),
+                };
+                match resolved {
+                    Ok(id) => asks.push((slot, id, ask)),
+                    Err(error) => layout.put(slot, ask.failed(index, error, None)),
+                }
+            }
+            if topic.id.is_zero() {
+                topic.id = image.names.get(&topic.name).copied().unwrap_or_default();
+            } else if let Some(known) = image.topics.get(&topic.id) {
+                topic.name = known.name.clone();
+            }
+            layout.topics.push((topic, count));
+        }
+        (layout, asks)
+    }
+
+    /// Names a Metadata request would create.
+    pub(super) fn topics_to_create(&self, request: &MetadataRequest) -> Vec<String> {
+        let (Some(topics), Some(image)) = (&request.topics, &self.image) else {
+            return Vec::new();
+        };
+        if !(request.allow_auto_topic_creation && self.config.auto_create_topics) {
+            return Vec::new();
+        }
+        let mut names: Vec<String> = topics
+            .iter()
+            .filter(|topic| topic.id.is_zero() && !image.names.contains_key(&topic.name))
+            .filter(|topic| decide_name(&topic.name).is_ok())
+            .map(|topic| topic.name.clone())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Answer Metadata from the image.
+    pub(super) fn describe(&self, request: &MetadataRequest) -> MetadataResponse {
+        let node = self.config.node;
+        let empty = Image::default();
+        let image = self.image.as_ref().unwrap_or(&empty);
+        let wanted: Vec<TopicRef> = match &request.topics {
+            Some(topics) => topics.clone(),
+            None => {
+                let refs = image.names.iter();
+                refs.map(|(name, id)| TopicRef {
+                    name: name.clone(),
+                    id: *id,
+                })
+                .collect()
+            }
+        };
+        let topics = wanted
+            .into_iter()
+            .map(|topic| self.describe_topic(image, topic))
+            .collect();
+        MetadataResponse {
+            brokers: vec![(node, self.config.advertised.clone())],
+            cluster_id: self.config.cluster_id,
+            controller: node,
+            topics,
+        }
+    }
+
+    fn describe_topic(&self, image: &Image, topic: TopicRef) -> TopicMetadata {
+        let by_id = !topic.id.is_zero();
+        let id = if by_id {
+            Some(topic.id)
+        } else {
+            image.names.get(&topic.name).copied()
+        };
+        let Some((id, known)) = id.and_then(|id| Some((id, image.topics.get(&id)?))) else {
+            let error = match decide_name(&topic.name) {
+                _ if by_id => ErrorCode::UnknownTopicId,
+                Ok(()) => ErrorCode::UnknownTopicOrPartition,
+                Err(_) => ErrorCode::InvalidTopic,
+            };
+            return TopicMetadata {
+                error,
+                topic,
+                is_internal: false,
+                partitions: Vec::new(),
+            };
+        };
+        let node = self.config.node;
+        let partitions = (0..known.partitions)
+            .map(|index| PartitionMetadata {
+                error: ErrorCode::None,
+                index: index as i32,
+                leader: node,
+                leader_epoch: image.incarnation,
+                replicas: vec![node],
+                isr: vec![node],
+            })
+            .collect();
+        let topic = TopicRef {
+            name: known.name.clone(),
+            id,
+        };
+        TopicMetadata {
+            error: ErrorCode::None,
+            topic,
+            is_internal: false,
+            partitions,
+        }
+    }
+}
