@@ -158,11 +158,11 @@ impl Replica {
     pub fn advance_job(&mut self) -> Vec<DiskRequest> {
         match self.job.take() {
             Some(Job::Writing {
-                pending,
+                pending: 1,
                 end,
                 files,
                 created,
-            }) if pending == 1 => {
+            }) => {
                 let mut requests: Vec<DiskRequest> = files
                     .into_iter()
                     .map(|file| DiskRequest::Sync { file })

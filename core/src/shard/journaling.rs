@@ -488,7 +488,7 @@ impl Shard {
         for id in owed {
             match self.replicas.get(&id) {
                 Some(replica) if replica.job.is_some() || replica.manifest_pending => {
-                    drop(self.owed.insert(id))
+                    self.owed.insert(id);
                 }
                 Some(replica) if replica.manifest_owed => self.stage_manifest(id, None),
                 _ => {}

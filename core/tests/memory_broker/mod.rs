@@ -1,0 +1,476 @@
+//! A broker on a disk in memory, stepped until nothing is left to do: for stories.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use seedlog_core::api::*;
+use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
+use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs};
+use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
+use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::shard::Shard;
+use seedlog_core::time::{Instant, Now};
+
+/// Files as they are, and as a power cut would leave them: only synced bytes count there.
+#[derive(Clone, Default)]
+pub struct Disk {
+    files: BTreeMap<String, Vec<u8>>,
+    durable: BTreeMap<String, Vec<u8>>,
+}
+
+impl Disk {
+    fn run(&mut self, request: DiskRequest) -> DiskResult {
+        match request {
+            DiskRequest::List { dir } => {
+                let prefix = format!("{dir}/");
+                let names = self.files.iter().filter_map(|(path, bytes)| {
+                    let name = path.strip_prefix(&prefix)?;
+                    (!name.contains('/')).then(|| (name.to_string(), bytes.len() as u64))
+                });
+                return Ok(DiskDone::Listing(names.collect()));
+            }
+            DiskRequest::Read { file, offset, len } => {
+                let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
+                let from = (offset as usize).min(bytes.len());
+                let to = (offset.saturating_add(len) as usize).min(bytes.len());
+                return Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])));
+            }
+            DiskRequest::Write {
+                file,
+                offset,
+                pieces,
+                sync,
+            } => {
+                let bytes = self.files.entry(file.to_string()).or_default();
+                let data = pieces.concat();
+                let end = offset as usize + data.len();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[offset as usize..end].copy_from_slice(&data);
+                if sync {
+                    self.durable.insert(file.to_string(), bytes.clone());
+                }
+            }
+            DiskRequest::Allocate { file, len } => {
+                let bytes = self.files.entry(file.to_string()).or_default();
+                bytes.resize(bytes.len().max(len as usize), 0);
+                self.durable.insert(file.to_string(), bytes.clone());
+            }
+            DiskRequest::Sync { file } => {
+                let bytes = self.files.get(&*file).ok_or(DiskError::Io)?;
+                self.durable.insert(file.to_string(), bytes.clone());
+            }
+            DiskRequest::SyncDir { .. } => {}
+            DiskRequest::Truncate { file, len } => self
+                .files
+                .entry(file.to_string())
+                .or_default()
+                .truncate(len as usize),
+            DiskRequest::Rename { from, to } => {
+                let bytes = self.files.remove(&*from).ok_or(DiskError::Io)?;
+                self.files.insert(to.to_string(), bytes);
+            }
+            DiskRequest::Unlink { file } => {
+                self.files.remove(&*file);
+                self.durable.remove(&*file);
+            }
+        }
+        Ok(DiskDone::Done)
+    }
+}
+
+/// The broker, its disk, and the client's counters.
+pub struct Broker {
+    disk: Disk,
+    shards: Vec<Shard>,
+    inputs: VecDeque<(usize, Input)>,
+    replies: BTreeMap<u64, Response>,
+    now: Now,
+    calls: u64,
+    starts: u8,
+    failed: Option<String>,
+}
+
+impl Broker {
+    pub fn start(shards: u16) -> Broker {
+        let now = Now {
+            mono: Instant(1_000_000_000),
+            wall_ms: 1_700_000_000_000,
+        };
+        let mut broker = Broker {
+            disk: Disk::default(),
+            shards: Vec::new(),
+            inputs: VecDeque::new(),
+            replies: BTreeMap::new(),
+            now,
+            calls: 0,
+            starts: 0,
+            failed: None,
+        };
+        broker.boot(shards);
+        broker
+    }
+
+    fn boot(&mut self, shards: u16) {
+        self.shards.clear();
+        self.inputs.clear();
+        self.starts += 1;
+        let mut lanes = Vec::new();
+        for shard in 0..shards {
+            let config = Config {
+                node: NodeId(0),
+                cluster_id: Uuid([1; 16]),
+                directory_id: Uuid([2; 16]),
+                shard: ShardId(shard),
+                shards,
+                advertised: None,
+                auto_create_topics: true,
+                default_partitions: 1,
+                request_pool_bytes: 1 << 20,
+                journal_initial_bytes: 128 << 10,
+                journal_max_bytes: 256 << 10,
+                knobs: Knobs::default(),
+            };
+            let mut out = Effects::default();
+            self.shards.push(Shard::boot(
+                config,
+                [self.starts + shard as u8; 32],
+                self.now,
+                &mut out,
+            ));
+            lanes.push(out);
+        }
+        for (shard, out) in lanes.into_iter().enumerate() {
+            self.carry_out(shard, out);
+        }
+        self.run();
+        if self.failed.is_none() {
+            assert!(
+                self.shards.iter().all(Shard::is_ready),
+                "every shard serves"
+            );
+        }
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            let result = self.disk.run(op.request);
+            self.inputs
+                .push_back((shard, Input::Disk { op: op.op, result }));
+        }
+        for (to, message) in out.neighbours {
+            let from = ShardId(shard as u16);
+            self.inputs
+                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
+        }
+        for (_, call, response) in out.replies {
+            self.replies.insert(call.0, response);
+        }
+        if let Some(Halt::Fatal(reason)) = out.halt {
+            self.failed = Some(reason);
+        }
+    }
+
+    /// Turns of one input each until nothing is left to do now.
+    fn run(&mut self) {
+        loop {
+            let next = self.inputs.pop_front();
+            let shards: Vec<usize> = match &next {
+                Some((shard, _)) => vec![*shard],
+                None => (0..self.shards.len()).collect(),
+            };
+            let idle = next.is_none();
+            if let Some((shard, input)) = next {
+                let mut out = Effects::default();
+                self.shards[shard].handle(self.now, input, &mut out);
+                self.carry_out(shard, out);
+            }
+            for shard in shards {
+                let mut out = Effects::default();
+                self.shards[shard].settle(self.now, &mut out);
+                self.shards[shard].check();
+                self.carry_out(shard, out);
+            }
+            if idle && self.inputs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now.mono = self.now.mono.plus_millis(millis);
+        self.now.wall_ms += millis as i64;
+        self.run();
+    }
+
+    fn call(&mut self, request: Request) -> Response {
+        self.calls += 1;
+        let (conn, call) = (ConnId(1), CallId(self.calls));
+        self.inputs.push_back((
+            0,
+            Input::Client {
+                conn,
+                call,
+                request,
+            },
+        ));
+        self.run();
+        for _ in 0..100 {
+            if let Some(response) = self.replies.remove(&self.calls) {
+                return response;
+            }
+            self.pass(10);
+        }
+        panic!("call {call:?} was never answered");
+    }
+
+    /// Carry out one line of a story.
+    pub fn verb(&mut self, line: &str) -> Vec<String> {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let rest: Vec<&str> = words.collect();
+        let option = |name: &str| {
+            rest.iter()
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+                .map(str::to_string)
+        };
+        match verb {
+            "topic" => self.create(rest[0], option("partitions"), &rest[1..]),
+            "remove" => self.remove(rest[0]),
+            "produce" => self.produce(&rest, option("pid"), option("seq"), option("times")),
+            "fetch" => self.fetch(rest[0], option("from")),
+            "offsets" => self.offsets(rest[0], option("at")),
+            "trim" => self.trim(rest[0], option("to")),
+            "pass" => {
+                self.pass(rest[0].parse().expect("milliseconds"));
+                Vec::new()
+            }
+            "crash" => {
+                let shards = self.shards.len() as u16;
+                self.boot(shards);
+                self.failed.iter().cloned().collect()
+            }
+            "power-cut" => {
+                let shards = self.shards.len() as u16;
+                self.disk.files = self.disk.durable.clone();
+                self.boot(shards);
+                self.failed.iter().cloned().collect()
+            }
+            "rot" => {
+                let offset: usize = option("at").expect("at=").parse().expect("number");
+                let file = self
+                    .disk
+                    .files
+                    .iter_mut()
+                    .find(|(path, _)| path.contains(rest[0]));
+                let (_, bytes) = file.expect("a file of that name");
+                bytes[offset] ^= 0xff;
+                Vec::new()
+            }
+            "lose" => {
+                self.disk.files.retain(|path, _| !path.contains(rest[0]));
+                Vec::new()
+            }
+            "files" => self.files(),
+            _ => panic!("unknown verb '{verb}'"),
+        }
+    }
+
+    fn files(&self) -> Vec<String> {
+        let kept = self
+            .disk
+            .files
+            .iter()
+            .filter(|(path, _)| path.ends_with(".log"));
+        kept.map(|(path, bytes)| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            format!("{name} {} bytes", bytes.len())
+        })
+        .collect()
+    }
+
+    fn create(&mut self, name: &str, partitions: Option<String>, words: &[&str]) -> Vec<String> {
+        let configs = words
+            .iter()
+            .filter_map(|word| word.split_once('='))
+            .filter(|(key, _)| *key != "partitions")
+            .map(|(key, value)| (key.to_string(), Some(value.to_string())))
+            .collect();
+        let topic = NewTopic {
+            name: name.into(),
+            partitions: partitions.map_or(-1, |n| n.parse().expect("number")),
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs,
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: 0,
+            validate_only: false,
+        };
+        match self.call(Request::CreateTopics(request)) {
+            Response::CreateTopics(response) => {
+                let topic = &response.topics[0];
+                vec![format!(
+                    "{} partitions={}",
+                    topic.error.name(),
+                    topic.partitions
+                )]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Vec<String> {
+        let topics = vec![TopicRef {
+            name: name.into(),
+            id: Uuid::ZERO,
+        }];
+        match self.call(Request::DeleteTopics(DeleteTopicsRequest { topics })) {
+            Response::DeleteTopics(response) => vec![response.topics[0].1.name().to_string()],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn produce(
+        &mut self,
+        rest: &[&str],
+        pid: Option<String>,
+        seq: Option<String>,
+        times: Option<String>,
+    ) -> Vec<String> {
+        let (topic, index) = place(rest[0]);
+        let producer_id = pid.map_or(-1, |id| id.parse().expect("number"));
+        let spec = BatchSpec {
+            timestamp: self.now.wall_ms,
+            producer_id,
+            producer_epoch: if producer_id < 0 { -1 } else { 0 },
+            base_sequence: seq.map_or(-1, |seq| seq.parse().expect("number")),
+        };
+        let batch = build_batch(spec, &[(None, rest[1].as_bytes())]);
+        let times: u32 = times.map_or(1, |n| n.parse().expect("number"));
+        let mut last = String::new();
+        for _ in 0..times {
+            let topics = vec![TopicProduce {
+                topic: topic.clone(),
+                partitions: vec![(index, Some(batch.clone()))],
+            }];
+            let request = ProduceRequest {
+                transactional_id: None,
+                acks: -1,
+                timeout_ms: 0,
+                topics,
+            };
+            last = match self.call(Request::Produce(request)) {
+                Response::Produce(response) => {
+                    let part = &response.topics[0].1[0];
+                    format!("{} offset={}", part.error.name(), part.base_offset)
+                }
+                other => panic!("{other:?}"),
+            };
+        }
+        vec![last]
+    }
+
+    fn fetch(&mut self, at: &str, from: Option<String>) -> Vec<String> {
+        let (topic, index) = place(at);
+        let partition = PartitionFetch {
+            index,
+            current_leader_epoch: -1,
+            fetch_offset: from.map_or(0, |from| from.parse().expect("number")),
+            last_fetched_epoch: -1,
+            max_bytes: 1 << 20,
+        };
+        let request = FetchRequest {
+            max_wait_ms: 0,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_id: 0,
+            session_epoch: -1,
+            by_id: false,
+            topics: vec![TopicFetch {
+                topic,
+                partitions: vec![partition],
+            }],
+        };
+        let Response::Fetch(response) = self.call(Request::Fetch(request)) else {
+            panic!("fetch")
+        };
+        let part = &response.topics[0].1[0];
+        let mut told = vec![format!(
+            "{} start={} watermark={}",
+            part.error.name(),
+            part.log_start_offset,
+            part.high_watermark
+        )];
+        let mut bytes = Bytes::from(part.records.concat());
+        while !bytes.is_empty() {
+            let head = parse_head(&bytes).expect("a batch");
+            let batch = bytes.split_to(head.size);
+            let value: String = batch[seedlog_core::batch::HEAD_LEN..]
+                .iter()
+                .filter(|byte| byte.is_ascii_alphanumeric())
+                .map(|byte| char::from(*byte))
+                .collect();
+            told.push(format!(
+                "offset={} epoch={} {value}",
+                head.base_offset, head.leader_epoch
+            ));
+        }
+        if told.len() > 8 {
+            let cut = told.len() - 7;
+            told.splice(4..4 + cut, [format!("... {cut} more")]);
+        }
+        told
+    }
+
+    fn offsets(&mut self, at: &str, time: Option<String>) -> Vec<String> {
+        let (topic, index) = place(at);
+        let timestamp = time.map_or(-1, |time| time.parse().expect("number"));
+        let query = PartitionOffsetQuery {
+            index,
+            current_leader_epoch: -1,
+            timestamp,
+        };
+        let request = ListOffsetsRequest {
+            topics: vec![(topic, vec![query])],
+        };
+        match self.call(Request::ListOffsets(request)) {
+            Response::ListOffsets(response) => {
+                let part = response.topics[0].1[0];
+                vec![format!(
+                    "{} offset={} time={}",
+                    part.error.name(),
+                    part.offset,
+                    part.timestamp
+                )]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn trim(&mut self, at: &str, to: Option<String>) -> Vec<String> {
+        let (topic, index) = place(at);
+        let offset = to.map_or(-1, |to| to.parse().expect("number"));
+        let request = DeleteRecordsRequest {
+            topics: vec![(topic, vec![(index, offset)])],
+        };
+        match self.call(Request::DeleteRecords(request)) {
+            Response::DeleteRecords(response) => {
+                let (_, low, error) = response.topics[0].1[0];
+                vec![format!("{} low={low}", error.name())]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn place(text: &str) -> (TopicRef, i32) {
+    let (name, index) = text.split_once('/').expect("topic/partition");
+    (
+        TopicRef {
+            name: name.into(),
+            id: Uuid::ZERO,
+        },
+        index.parse().expect("index"),
+    )
+}
