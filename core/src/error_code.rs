@@ -4,6 +4,7 @@ macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
         /// A Kafka error code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Default)]
         #[repr(i16)]
         pub enum ErrorCode { $($(#[$doc])* $name = $value),* }
 
@@ -24,6 +25,7 @@ error_codes! {
     /// The server met an unexpected error.
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR";
     /// Success.
+    #[default]
     None = 0, "NONE";
     /// The offset lies outside the partition's log.
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE";

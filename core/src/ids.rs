@@ -19,7 +19,7 @@ pub struct CallId(pub u64);
 pub struct OpId(pub u64);
 
 /// A broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub i32);
 
 /// 128-bit identity: topic ids, cluster id, directory id. All zeros means "none" (Kafka's ZERO_UUID).

@@ -5,7 +5,7 @@ use crate::error_code::ErrorCode;
 use crate::ids::{NodeId, Uuid};
 
 /// Metadata.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct MetadataRequest {
     /// Topics asked for; `None` means all. (v0's empty list means all: `net` maps it.)
     pub topics: Option<Vec<TopicRef>>,
@@ -15,7 +15,7 @@ pub struct MetadataRequest {
 
 /// Answer to Metadata. The one broker's address is the local address of the connection, put in by
 /// `net`, unless `advertised` says otherwise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct MetadataResponse {
     /// Brokers: id and, if configured, the advertised host and port.
     pub brokers: Vec<(NodeId, Option<(String, u16)>)>,
@@ -28,7 +28,7 @@ pub struct MetadataResponse {
 }
 
 /// One topic of a Metadata answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicMetadata {
     /// Outcome.
     pub error: ErrorCode,
@@ -41,7 +41,7 @@ pub struct TopicMetadata {
 }
 
 /// One partition of a Metadata answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct PartitionMetadata {
     /// Outcome.
     pub error: ErrorCode,
@@ -58,7 +58,7 @@ pub struct PartitionMetadata {
 }
 
 /// CreateTopics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreateTopicsRequest {
     /// Topics to create.
     pub topics: Vec<NewTopic>,
@@ -69,7 +69,7 @@ pub struct CreateTopicsRequest {
 }
 
 /// A topic to create.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct NewTopic {
     /// Name.
     pub name: String,
@@ -91,7 +91,7 @@ pub struct CreateTopicsResponse {
 }
 
 /// Outcome for one topic of CreateTopics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicCreated {
     /// Name.
     pub name: String,
@@ -110,7 +110,7 @@ pub struct TopicCreated {
 }
 
 /// DeleteTopics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteTopicsRequest {
     /// Topics by name or id.
     pub topics: Vec<TopicRef>,
@@ -124,7 +124,7 @@ pub struct DeleteTopicsResponse {
 }
 
 /// CreatePartitions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreatePartitionsRequest {
     /// (topic, new total, manual assignment of the added ones)
     pub topics: Vec<(String, i32, Option<Vec<Vec<NodeId>>>)>,
@@ -140,7 +140,7 @@ pub struct CreatePartitionsResponse {
 }
 
 /// DeleteRecords.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteRecordsRequest {
     /// Per topic: (index, first offset to keep; -1 for the high watermark).
     pub topics: Vec<(TopicRef, Vec<(i32, i64)>)>,
@@ -154,7 +154,7 @@ pub struct DeleteRecordsResponse {
 }
 
 /// FindCoordinator: one or many keys (KIP-699).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct FindCoordinatorRequest {
     /// 0 group, 1 transaction.
     pub key_type: i8,

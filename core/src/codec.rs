@@ -1,1 +1,0 @@
-//! Wire primitives and the schema form (filled by the codec work).

@@ -1,0 +1,252 @@
+//! The data path: Produce, Fetch, ListOffsets, OffsetForLeaderEpoch, InitProducerId.
+
+use seedlog_core::api::*;
+use seedlog_core::codec::{Codec, Visit};
+
+/// A topic by name, or by id from version `by_id` on.
+fn topic_ref<C: Codec>(c: &mut C, topic: &mut TopicRef, by_id: bool) -> Visit {
+    match by_id {
+        true => c.uuid(&mut topic.id),
+        false => {
+            if c.reading() {
+                topic.id = Default::default();
+            }
+            c.string(&mut topic.name)
+        }
+    }
+}
+
+pub fn produce_request<C: Codec>(c: &mut C, m: &mut ProduceRequest) -> Visit {
+    let v = c.version();
+    c.nullable_string(&mut m.transactional_id)?;
+    c.i16(&mut m.acks)?;
+    c.i32(&mut m.timeout_ms)?;
+    c.array(&mut m.topics, |c, topic| {
+        topic_ref(c, &mut topic.topic, v >= 13)?;
+        c.array(&mut topic.partitions, |c, (index, records)| {
+            c.i32(index)?;
+            let mut pieces = records.take().map(|records| vec![records]);
+            c.records(&mut pieces)?;
+            *records = pieces.and_then(|mut pieces| pieces.pop());
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
+    let v = c.version();
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        topic_ref(c, topic, v >= 13)?;
+        c.array(partitions, |c, part| {
+            c.i32(&mut part.index)?;
+            c.error(&mut part.error)?;
+            c.i64(&mut part.base_offset)?;
+            c.i64(&mut part.log_append_time_ms)?;
+            if v >= 5 {
+                c.i64(&mut part.log_start_offset)?;
+            }
+            if v >= 8 {
+                // Errors of single records: a batch is taken or refused as a whole here.
+                c.array(&mut Vec::new(), |c, index: &mut i32| {
+                    c.i32(index)?;
+                    c.nullable_string(&mut None)?;
+                    c.tags()
+                })?;
+                c.nullable_string(&mut part.error_message)?;
+            }
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.fixed_i32(0)?;
+    c.tags()
+}
+
+pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
+    let v = c.version();
+    if v <= 14 {
+        c.fixed_i32(-1)?;
+    }
+    c.i32(&mut m.max_wait_ms)?;
+    c.i32(&mut m.min_bytes)?;
+    c.i32(&mut m.max_bytes)?;
+    // Isolation: without transactions both levels see the same.
+    c.i8(&mut 0)?;
+    if v >= 7 {
+        c.i32(&mut m.session_id)?;
+        c.i32(&mut m.session_epoch)?;
+    } else if c.reading() {
+        m.session_epoch = -1;
+    }
+    m.by_id = v >= 13;
+    c.array(&mut m.topics, |c, topic| {
+        topic_ref(c, &mut topic.topic, v >= 13)?;
+        c.array(&mut topic.partitions, |c, part| {
+            c.i32(&mut part.index)?;
+            optional_epoch(c, &mut part.current_leader_epoch, v >= 9)?;
+            c.i64(&mut part.fetch_offset)?;
+            optional_epoch(c, &mut part.last_fetched_epoch, v >= 12)?;
+            if v >= 5 {
+                c.i64(&mut -1)?;
+            }
+            c.i32(&mut part.max_bytes)?;
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    if v >= 7 {
+        // Forgotten topics belong to sessions, of which none is granted.
+        c.array(&mut Vec::new(), |c, topic: &mut TopicRef| {
+            topic_ref(c, topic, v >= 13)?;
+            c.array(&mut Vec::new(), |c, index| c.i32(index))?;
+            c.tags()
+        })?;
+    }
+    if v >= 11 {
+        c.string(&mut String::new())?;
+    }
+    c.tags()
+}
+
+fn optional_epoch<C: Codec>(c: &mut C, epoch: &mut i32, present: bool) -> Visit {
+    match present {
+        true => c.i32(epoch),
+        false => {
+            if c.reading() {
+                *epoch = -1;
+            }
+            Ok(())
+        }
+    }
+}
+
+pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
+    let v = c.version();
+    c.fixed_i32(0)?;
+    if v >= 7 {
+        c.error(&mut m.error)?;
+        c.i32(&mut m.session_id)?;
+    }
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        topic_ref(c, topic, v >= 13)?;
+        c.array(partitions, |c, part| {
+            c.i32(&mut part.index)?;
+            c.error(&mut part.error)?;
+            c.i64(&mut part.high_watermark)?;
+            c.i64(&mut part.last_stable_offset)?;
+            if v >= 5 {
+                c.i64(&mut part.log_start_offset)?;
+            }
+            // Aborted transactions: none are served.
+            c.array(&mut Vec::new(), |c, producer: &mut i64| {
+                c.i64(producer)?;
+                c.i64(&mut 0)?;
+                c.tags()
+            })?;
+            if v >= 11 {
+                c.fixed_i32(-1)?;
+            }
+            // Empty is zero bytes, never null: librdkafka takes null for a broken broker.
+            let mut records = Some(std::mem::take(&mut part.records));
+            c.records(&mut records)?;
+            part.records = records.unwrap_or_default();
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn list_offsets_request<C: Codec>(c: &mut C, m: &mut ListOffsetsRequest) -> Visit {
+    let v = c.version();
+    c.fixed_i32(-1)?;
+    if v >= 2 {
+        c.i8(&mut 0)?;
+    }
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        c.string(&mut topic.name)?;
+        c.array(partitions, |c, part| {
+            c.i32(&mut part.index)?;
+            optional_epoch(c, &mut part.current_leader_epoch, v >= 4)?;
+            c.i64(&mut part.timestamp)?;
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn list_offsets_response<C: Codec>(c: &mut C, m: &mut ListOffsetsResponse) -> Visit {
+    let v = c.version();
+    if v >= 2 {
+        c.fixed_i32(0)?;
+    }
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        c.string(&mut topic.name)?;
+        c.array(partitions, |c, part| {
+            c.i32(&mut part.index)?;
+            c.error(&mut part.error)?;
+            c.i64(&mut part.timestamp)?;
+            c.i64(&mut part.offset)?;
+            optional_epoch(c, &mut part.leader_epoch, v >= 4)?;
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn epoch_request<C: Codec>(c: &mut C, m: &mut OffsetForLeaderEpochRequest) -> Visit {
+    if c.version() >= 3 {
+        c.fixed_i32(-1)?;
+    }
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        c.string(&mut topic.name)?;
+        c.array(partitions, |c, (index, current, asked)| {
+            c.i32(index)?;
+            c.i32(current)?;
+            c.i32(asked)?;
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn epoch_response<C: Codec>(c: &mut C, m: &mut OffsetForLeaderEpochResponse) -> Visit {
+    c.fixed_i32(0)?;
+    c.array(&mut m.topics, |c, (topic, partitions)| {
+        c.string(&mut topic.name)?;
+        c.array(partitions, |c, part| {
+            c.error(&mut part.error)?;
+            c.i32(&mut part.index)?;
+            c.i32(&mut part.leader_epoch)?;
+            c.i64(&mut part.end_offset)?;
+            c.tags()
+        })?;
+        c.tags()
+    })?;
+    c.tags()
+}
+
+pub fn init_producer_id_request<C: Codec>(c: &mut C, m: &mut InitProducerIdRequest) -> Visit {
+    c.nullable_string(&mut m.transactional_id)?;
+    c.fixed_i32(i32::MAX)?;
+    if c.version() >= 3 {
+        c.i64(&mut m.producer_id)?;
+        c.i16(&mut m.producer_epoch)?;
+    } else if c.reading() {
+        (m.producer_id, m.producer_epoch) = (-1, -1);
+    }
+    c.tags()
+}
+
+pub fn init_producer_id_response<C: Codec>(c: &mut C, m: &mut InitProducerIdResponse) -> Visit {
+    c.fixed_i32(0)?;
+    c.error(&mut m.error)?;
+    c.i64(&mut m.producer_id)?;
+    c.i16(&mut m.producer_epoch)?;
+    c.tags()
+}

@@ -1,0 +1,121 @@
+//! Metadata (3), versions 0-13.
+
+use seedlog_core::api::*;
+use seedlog_core::codec::{Codec, Visit};
+use seedlog_core::ids::Uuid;
+
+/// Host and port by which this connection reached the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
+    let v = c.version();
+    c.nullable_array(&mut m.topics, |c, topic| {
+        if v >= 10 {
+            c.uuid(&mut topic.id)?;
+            let mut name = Some(std::mem::take(&mut topic.name)).filter(|name| !name.is_empty());
+            c.nullable_string(&mut name)?;
+            topic.name = name.unwrap_or_default();
+        } else {
+            c.string(&mut topic.name)?;
+        }
+        c.tags()
+    })?;
+    // v0 has no null: an empty list means all topics.
+    if v == 0 && m.topics.as_ref().is_some_and(Vec::is_empty) {
+        m.topics = None;
+    }
+    if c.reading() && v < 4 {
+        m.allow_auto_topic_creation = true;
+    }
+    if v >= 4 {
+        c.bool(&mut m.allow_auto_topic_creation)?;
+    }
+    if (8..=10).contains(&v) {
+        c.bool(&mut false)?;
+    }
+    if v >= 8 {
+        c.bool(&mut false)?;
+    }
+    c.tags()
+}
+
+pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address) -> Visit {
+    let v = c.version();
+    if v >= 3 {
+        c.fixed_i32(0)?;
+    }
+    c.array(&mut m.brokers, |c, (node, advertised)| {
+        c.node(node)?;
+        let (host, port) = advertised
+            .take()
+            .unwrap_or((address.host.clone(), address.port));
+        let (mut host, mut port) = (host, i32::from(port));
+        c.string(&mut host)?;
+        c.i32(&mut port)?;
+        *advertised = Some((host, port as u16));
+        if v >= 1 {
+            c.nullable_string(&mut None)?;
+        }
+        c.tags()
+    })?;
+    if v >= 2 {
+        // The id on the wire is text; only its presence matters to a client of ours.
+        let mut text = Some(m.cluster_id.to_base64());
+        c.nullable_string(&mut text)?;
+    }
+    if v >= 1 {
+        c.node(&mut m.controller)?;
+    }
+    c.array(&mut m.topics, |c, topic| self::topic(c, topic))?;
+    if (8..=10).contains(&v) {
+        c.fixed_i32(i32::MIN)?;
+    }
+    if v >= 13 {
+        c.i16(&mut 0)?;
+    }
+    c.tags()
+}
+
+fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
+    let v = c.version();
+    c.error(&mut topic.error)?;
+    if v >= 12 {
+        let mut name = Some(std::mem::take(&mut topic.topic.name)).filter(|name| !name.is_empty());
+        c.nullable_string(&mut name)?;
+        topic.topic.name = name.unwrap_or_default();
+    } else {
+        c.string(&mut topic.topic.name)?;
+    }
+    if v >= 10 {
+        c.uuid(&mut topic.topic.id)?;
+    } else if !c.reading() {
+        topic.topic.id = Uuid::ZERO;
+    }
+    if v >= 1 {
+        c.bool(&mut topic.is_internal)?;
+    }
+    c.array(&mut topic.partitions, |c, partition| {
+        c.error(&mut partition.error)?;
+        c.i32(&mut partition.index)?;
+        c.node(&mut partition.leader)?;
+        if v >= 7 {
+            c.i32(&mut partition.leader_epoch)?;
+        }
+        c.array(&mut partition.replicas, |c, node| c.node(node))?;
+        c.array(&mut partition.isr, |c, node| c.node(node))?;
+        if v >= 5 {
+            c.array(&mut Vec::new(), |c, node| c.i32(node))?;
+        }
+        c.tags()
+    })?;
+    if v >= 8 {
+        c.fixed_i32(i32::MIN)?;
+    }
+    c.tags()
+}

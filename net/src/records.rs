@@ -1,0 +1,157 @@
+//! Records inside a batch, for clients: building batches and reading them. Uncompressed here; who
+//! decompresses hands in the plain records.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use seedlog_core::batch::{parse_head, BatchHead, CRC_START, HEAD_LEN};
+use seedlog_core::codec::Malformed;
+
+/// One record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset; ignored when a batch is built.
+    pub offset: i64,
+    /// Timestamp, ms.
+    pub timestamp: i64,
+    /// Key.
+    pub key: Option<Bytes>,
+    /// Value.
+    pub value: Option<Bytes>,
+    /// Headers.
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+/// Who produces, for an idempotent producer: id, epoch, first sequence.
+pub type Producer = (i64, i16, i32);
+
+/// A batch of these records.
+pub fn build(records: &[Record], producer: Option<Producer>) -> Bytes {
+    let (producer_id, epoch, sequence) = producer.unwrap_or((-1, -1, -1));
+    let base = records.first().map_or(-1, |record| record.timestamp);
+    let newest = records
+        .iter()
+        .map(|record| record.timestamp)
+        .max()
+        .unwrap_or(-1);
+    let mut out = BytesMut::new();
+    out.put_i64(0);
+    out.put_i32(0);
+    out.put_i32(-1);
+    out.put_u8(2);
+    out.put_u32(0);
+    out.put_i16(0);
+    out.put_i32(records.len() as i32 - 1);
+    out.put_i64(base);
+    out.put_i64(newest);
+    out.put_i64(producer_id);
+    out.put_i16(epoch);
+    out.put_i32(sequence);
+    out.put_i32(records.len() as i32);
+    let mut body = BytesMut::new();
+    for (index, record) in records.iter().enumerate() {
+        body.clear();
+        body.put_u8(0);
+        put_varint(&mut body, record.timestamp.wrapping_sub(base));
+        put_varint(&mut body, index as i64);
+        put_bytes(&mut body, record.key.as_deref());
+        put_bytes(&mut body, record.value.as_deref());
+        put_varint(&mut body, record.headers.len() as i64);
+        for (name, value) in &record.headers {
+            put_bytes(&mut body, Some(name.as_bytes()));
+            put_bytes(&mut body, value.as_deref());
+        }
+        put_varint(&mut out, body.len() as i64);
+        out.put_slice(&body);
+    }
+    let length = (out.len() - 12) as i32;
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&out[CRC_START..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    out.freeze()
+}
+
+/// The records of the batches in `bytes`, with the head of each batch. A cut-off batch at the end is
+/// left out, as Kafka's clients do.
+pub fn batches(mut bytes: Bytes) -> Result<Vec<(BatchHead, Bytes)>, Malformed> {
+    let mut found = Vec::new();
+    while bytes.len() >= HEAD_LEN {
+        let Ok(head) = parse_head(&bytes) else {
+            return Err(Malformed("a batch is malformed"));
+        };
+        found.push((head, bytes.split_to(head.size)));
+    }
+    Ok(found)
+}
+
+/// The records of a batch whose plain (decompressed) records section is `plain`.
+pub fn read(head: &BatchHead, mut plain: Bytes) -> Result<Vec<Record>, Malformed> {
+    let mut records = Vec::new();
+    for _ in 0..head.record_count {
+        let len = get_varint(&mut plain)?;
+        let len = usize::try_from(len).map_err(|_| Malformed("a record's length is negative"))?;
+        if len > plain.len() {
+            return Err(Malformed("a record is cut off"));
+        }
+        records.push(read_record(head, plain.split_to(len))?);
+    }
+    Ok(records)
+}
+
+fn read_record(head: &BatchHead, mut body: Bytes) -> Result<Record, Malformed> {
+    body.try_get_u8()
+        .map_err(|_| Malformed("a record is empty"))?;
+    let timestamp = head.base_timestamp.wrapping_add(get_varint(&mut body)?);
+    let offset = head.base_offset.wrapping_add(get_varint(&mut body)?);
+    let key = get_bytes(&mut body)?;
+    let value = get_bytes(&mut body)?;
+    let mut headers = Vec::new();
+    for _ in 0..get_varint(&mut body)? {
+        let name = get_bytes(&mut body)?.ok_or(Malformed("a header has no name"))?;
+        let name = String::from_utf8(name.to_vec()).map_err(|_| Malformed("a header's name"))?;
+        headers.push((name, get_bytes(&mut body)?));
+    }
+    Ok(Record {
+        offset,
+        timestamp,
+        key,
+        value,
+        headers,
+    })
+}
+
+fn put_varint(out: &mut BytesMut, value: i64) {
+    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    while zigzag >= 0x80 {
+        out.put_u8((zigzag as u8 & 0x7f) | 0x80);
+        zigzag >>= 7;
+    }
+    out.put_u8(zigzag as u8);
+}
+
+fn get_varint(bytes: &mut Bytes) -> Result<i64, Malformed> {
+    let mut value: u64 = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = bytes
+            .try_get_u8()
+            .map_err(|_| Malformed("a varint is cut off"))?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(((value >> 1) as i64) ^ -((value & 1) as i64));
+        }
+    }
+    Err(Malformed("a varint is too long"))
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
+    put_varint(out, bytes.map_or(-1, |bytes| bytes.len() as i64));
+    out.put_slice(bytes.unwrap_or_default());
+}
+
+fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+    match get_varint(bytes)? {
+        -1 => Ok(None),
+        len => match usize::try_from(len) {
+            Ok(len) if len <= bytes.len() => Ok(Some(bytes.split_to(len))),
+            _ => Err(Malformed("a field is cut off")),
+        },
+    }
+}
