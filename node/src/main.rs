@@ -1,1 +1,16 @@
-fn main() {}
+//! `seedlog`: the broker and its command line.
+
+mod blocking;
+mod broker;
+mod cli;
+mod commands;
+mod disk;
+mod folder;
+mod shard_loop;
+mod sockets;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

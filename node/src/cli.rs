@@ -1,0 +1,182 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{broker, commands};
+
+/// A durable log that speaks Kafka's protocol.
+#[derive(Debug, Parser)]
+#[command(name = "seedlog", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start one broker on this machine, its data kept in a folder.
+    Dev {
+        /// Port to listen on.
+        #[arg(long, default_value_t = 9092)]
+        port: u16,
+        /// Data folder.
+        #[arg(long, default_value = "./seedlog-data")]
+        data: PathBuf,
+        /// Shards of a new data folder (0: one per core).
+        #[arg(long, default_value_t = 0)]
+        shards: u16,
+    },
+    /// Topics.
+    Topic {
+        #[command(subcommand)]
+        command: Topic,
+    },
+    /// Send lines from standard input as records.
+    Produce(Produce),
+    /// Print a topic's records.
+    Consume(Consume),
+}
+
+/// Which broker to speak to.
+#[derive(Args, Clone, Debug)]
+pub struct Target {
+    /// A broker's address.
+    #[arg(long, short = 'b', default_value = "127.0.0.1:9092")]
+    pub bootstrap: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Topic {
+    /// List topics.
+    Ls {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Create a topic.
+    Create {
+        /// Name.
+        name: String,
+        /// Partitions.
+        #[arg(long, default_value_t = 1)]
+        partitions: i32,
+        /// A config, as name=value; may be repeated.
+        #[arg(long = "config")]
+        configs: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show a topic's partitions.
+    Describe {
+        /// Name.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete a topic.
+    Rm {
+        /// Name.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// How to produce.
+#[derive(Args, Debug)]
+pub struct Produce {
+    /// Topic.
+    pub topic: String,
+    /// What separates key and value in a line; without it a line is a value.
+    #[arg(long)]
+    pub key_separator: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// How to consume.
+#[derive(Args, Debug)]
+pub struct Consume {
+    /// Topic.
+    pub topic: String,
+    /// start, end, or an offset.
+    #[arg(long, default_value = "start")]
+    pub from: String,
+    /// Only this partition.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Stop at the end instead of waiting for more.
+    #[arg(long)]
+    pub until_end: bool,
+    /// Print partition, offset, timestamp and key before the value, tab-separated.
+    #[arg(long)]
+    pub meta: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Parse the command line and run. Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable.
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Dev { port, data, shards } => return dev(port, data, shards),
+        Command::Topic { command } => match command {
+            Topic::Ls { target } => commands::list(&target),
+            Topic::Create {
+                name,
+                partitions,
+                configs,
+                target,
+            } => commands::create(&target, &name, partitions, &configs),
+            Topic::Describe { name, target } => commands::describe(&target, &name),
+            Topic::Rm { name, target } => commands::remove(&target, &name),
+        },
+        Command::Produce(produce) => commands::produce(&produce),
+        Command::Consume(consume) => commands::consume(&consume),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("seedlog: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dev(port: u16, data: PathBuf, shards: u16) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        // A broker without one of its threads must not look alive.
+        let text = panic.to_string().replace('\n', " ");
+        eprintln!("seedlog: {text}");
+        std::process::exit(101);
+    }));
+    let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let options = broker::Options {
+        listen,
+        data: data.clone(),
+        shards,
+    };
+    match broker::run(&options, |address| greet(address, &data)) {
+        Ok(code) => ExitCode::from(code),
+        Err(reason) => {
+            eprintln!("seedlog: {reason}");
+            // Other threads may still run; the process must not wait for them.
+            std::process::exit(1)
+        }
+    }
+}
+
+fn greet(address: SocketAddr, data: &std::path::Path) {
+    let me = std::env::current_exe().map_or("seedlog".into(), |path| path.display().to_string());
+    let to = match address.port() {
+        9092 => String::new(),
+        _ => format!(" -b {address}"),
+    };
+    println!("seedlog is ready on {address}, data in {}", data.display());
+    println!("try:");
+    println!("  {me} topic create clicks --partitions 3{to}");
+    println!("  echo 'user1:hello' | {me} produce clicks --key-separator :{to}");
+    println!("  {me} consume clicks --until-end{to}");
+}

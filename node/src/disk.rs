@@ -1,0 +1,318 @@
+//! The disk executor: threads that carry out a shard's disk operations.
+//!
+//! One thread owns the journal, where a write and its sync are one job; others share the rest by
+//! file, so that one file's operations complete in issue order. An error is the answer, never
+//! retried.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::thread;
+
+use bytes::Bytes;
+use rustix::fs::{fallocate, FallocateFlags};
+use seedlog_core::contract::Input;
+use seedlog_core::disk::{DiskDone, DiskError, DiskOp, DiskRequest, DiskResult};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::shard_loop::Event;
+
+/// Threads beside the journal's.
+const BACKGROUND: usize = 2;
+/// Open files a thread keeps.
+const OPEN_FILES_MAX: usize = 64;
+/// Slices in one system call (IOV_MAX).
+const SLICES_MAX: usize = 1024;
+
+/// Where a shard sends its operations.
+#[derive(Debug)]
+pub struct Executor {
+    journal: Sender<DiskOp>,
+    background: Vec<Sender<DiskOp>>,
+}
+
+impl Executor {
+    /// Start the threads; completions go to `done`.
+    pub fn start(root: &Path, shard: u16, done: &UnboundedSender<Event>) -> io::Result<Executor> {
+        let spawn = |name: String| -> io::Result<Sender<DiskOp>> {
+            let (send, receive) = channel();
+            let (root, done) = (root.to_path_buf(), done.clone());
+            let run = move || {
+                Worker {
+                    root,
+                    open: BTreeMap::new(),
+                }
+                .run(&receive, &done)
+            };
+            thread::Builder::new().name(name).spawn(run)?;
+            Ok(send)
+        };
+        let journal = spawn(format!("journal-{shard}"))?;
+        let background = (0..BACKGROUND).map(|n| spawn(format!("disk-{shard}-{n}")));
+        Ok(Executor {
+            journal,
+            background: background.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Hand out one operation.
+    pub fn submit(&self, op: DiskOp) {
+        let path = path_of(&op.request);
+        let lane = match path.starts_with("journal") {
+            true => &self.journal,
+            false => {
+                // The name without its ending, so that a segment and its rows share a thread.
+                let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+                let sum = stem
+                    .bytes()
+                    .fold(0usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
+                &self.background[sum % self.background.len()]
+            }
+        };
+        // A worker ends only with the process.
+        let _ = lane.send(op);
+    }
+}
+
+fn path_of(request: &DiskRequest) -> &str {
+    match request {
+        DiskRequest::List { dir } | DiskRequest::SyncDir { dir } => dir,
+        DiskRequest::Read { file, .. }
+        | DiskRequest::Write { file, .. }
+        | DiskRequest::Sync { file }
+        | DiskRequest::Allocate { file, .. }
+        | DiskRequest::Truncate { file, .. }
+        | DiskRequest::Unlink { file } => file,
+        DiskRequest::Rename { from, .. } => from,
+    }
+}
+
+struct Worker {
+    root: PathBuf,
+    open: BTreeMap<String, File>,
+}
+
+fn map_error(error: io::Error) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::NoSpace,
+        io::ErrorKind::NotFound => DiskError::NotFound,
+        _ => DiskError::Io,
+    }
+}
+
+impl Worker {
+    fn run(mut self, receive: &Receiver<DiskOp>, done: &UnboundedSender<Event>) {
+        while let Ok(DiskOp { op, request }) = receive.recv() {
+            let result = self.carry_out(request);
+            if done.send(Event::Input(Input::Disk { op, result })).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, request: DiskRequest) -> DiskResult {
+        let done = match request {
+            DiskRequest::List { dir } => return self.list(&dir),
+            DiskRequest::Read { file, offset, len } => return self.read(&file, offset, len),
+            DiskRequest::Write {
+                file,
+                offset,
+                pieces,
+                sync,
+            } => return self.write(&file, offset, &pieces, sync),
+            DiskRequest::Sync { file } => self.file(&file, false).and_then(|file| file.sync_data()),
+            DiskRequest::SyncDir { dir } => self.sync_dir(&dir),
+            DiskRequest::Allocate { file, len } => self.file(&file, true).and_then(|file| {
+                fallocate(&*file, FallocateFlags::empty(), 0, len)?;
+                file.sync_all()
+            }),
+            DiskRequest::Truncate { file, len } => {
+                self.file(&file, false).and_then(|file| file.set_len(len))
+            }
+            DiskRequest::Rename { from, to } => {
+                self.open.remove(&*from);
+                self.open.remove(&*to);
+                fs::rename(self.root.join(&*from), self.root.join(&*to))
+            }
+            DiskRequest::Unlink { file } => {
+                self.open.remove(&*file);
+                match fs::remove_file(self.root.join(&*file)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    other => other,
+                }
+            }
+        };
+        done.map(|()| DiskDone::Done).map_err(map_error)
+    }
+
+    /// The open file; `create` makes it, and its folders, when absent.
+    fn file(&mut self, name: &str, create: bool) -> io::Result<&mut File> {
+        if !self.open.contains_key(name) {
+            let path = self.root.join(name);
+            let mut options = OpenOptions::new();
+            options
+                .read(true)
+                .write(true)
+                .create(create)
+                .truncate(false);
+            let file = match options.open(&path) {
+                Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                    options.open(&path)?
+                }
+                other => other?,
+            };
+            if self.open.len() >= OPEN_FILES_MAX {
+                self.open.pop_first();
+            }
+            self.open.insert(name.to_string(), file);
+        }
+        self.open
+            .get_mut(name)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, dir: &str) -> DiskResult {
+        let entries = match fs::read_dir(self.root.join(dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(DiskDone::Listing(Vec::new()))
+            }
+            other => other.map_err(map_error)?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(map_error)?;
+            let meta = entry.metadata().map_err(map_error)?;
+            if meta.is_file() {
+                files.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
+            }
+        }
+        files.sort();
+        Ok(DiskDone::Listing(files))
+    }
+
+    fn read(&mut self, name: &str, offset: u64, len: u64) -> DiskResult {
+        use std::os::unix::fs::FileExt;
+        let file = self.file(name, false).map_err(map_error)?;
+        let size = file.metadata().map_err(map_error)?.len();
+        let mut bytes = vec![0; len.min(size.saturating_sub(offset)) as usize];
+        file.read_exact_at(&mut bytes, offset).map_err(map_error)?;
+        Ok(DiskDone::Data(Bytes::from(bytes)))
+    }
+
+    fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> DiskResult {
+        let file = self.file(name, true).map_err(map_error)?;
+        let mut at = offset;
+        let mut written = 0;
+        for group in pieces.chunks(SLICES_MAX) {
+            let mut slices: Vec<IoSlice<'_>> =
+                group.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut rest = &mut slices[..];
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match rustix::io::pwritev(&*file, rest, at) {
+                    Ok(0) => return Err(DiskError::Short(written)),
+                    Ok(taken) => {
+                        at += taken as u64;
+                        written += taken as u64;
+                        IoSlice::advance_slices(&mut rest, taken);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(map_error(error.into())),
+                }
+            }
+        }
+        if sync {
+            file.sync_data().map_err(map_error)?;
+        }
+        Ok(DiskDone::Done)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        fs::create_dir_all(self.root.join(dir))?;
+        let mut path = Some(Path::new(dir));
+        while let Some(next) = path {
+            File::open(self.root.join(next))?.sync_all()?;
+            path = next.parent();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seedlog_core::ids::OpId;
+
+    #[test]
+    fn operations_on_one_file_end_in_order_and_do_what_they_say() {
+        let root = std::env::temp_dir().join(format!("seedlog-disk-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(&root).expect("made");
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let executor = Executor::start(&root, 0, &send).expect("started");
+        let file: seedlog_core::disk::Path = "topics/a-0/x.log".into();
+        let pieces = vec![Bytes::from_static(b"hello "), Bytes::from_static(b"world")];
+        let requests = [
+            DiskRequest::Read {
+                file: file.clone(),
+                offset: 0,
+                len: 9,
+            },
+            DiskRequest::Write {
+                file: file.clone(),
+                offset: 2,
+                pieces,
+                sync: true,
+            },
+            DiskRequest::Read {
+                file: file.clone(),
+                offset: 0,
+                len: 100,
+            },
+            DiskRequest::Truncate {
+                file: file.clone(),
+                len: 4,
+            },
+            DiskRequest::Read {
+                file: file.clone(),
+                offset: 1,
+                len: 100,
+            },
+            DiskRequest::Unlink { file: file.clone() },
+            DiskRequest::Unlink { file: file.clone() },
+            DiskRequest::Read {
+                file,
+                offset: 0,
+                len: 1,
+            },
+        ];
+        for (index, request) in requests.into_iter().enumerate() {
+            executor.submit(DiskOp {
+                op: OpId(index as u64),
+                request,
+            });
+        }
+        let mut results = Vec::new();
+        while results.len() < 8 {
+            match receive.blocking_recv() {
+                Some(Event::Input(Input::Disk { op, result })) => {
+                    assert_eq!(op, OpId(results.len() as u64));
+                    results.push(result);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(results[0], Err(DiskError::NotFound));
+        assert_eq!(
+            results[2],
+            Ok(DiskDone::Data(Bytes::from_static(b"\0\0hello world")))
+        );
+        assert_eq!(results[4], Ok(DiskDone::Data(Bytes::from_static(b"\0he"))));
+        assert_eq!(results[6], Ok(DiskDone::Done));
+        assert_eq!(results[7], Err(DiskError::NotFound));
+        fs::remove_dir_all(&root).expect("removed");
+    }
+}
