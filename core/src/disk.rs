@@ -37,6 +37,9 @@ pub enum DiskRequest {
         offset: u64,
         /// Bytes wanted.
         len: u64,
+        /// From the device, not from the page cache: after a failed sync the cache may hold what
+        /// the device does not, and calls it clean (ATC'20). Recovery reads so.
+        past_cache: bool,
     },
     /// Write the pieces one after the other from `offset`, creating file and parent folders when
     /// absent. With `sync`, the data is durable (fdatasync) before completion: this is the

@@ -115,7 +115,12 @@ impl Worker {
     fn carry_out(&mut self, request: DiskRequest) -> DiskResult {
         let done = match request {
             DiskRequest::List { dir } => return self.list(&dir),
-            DiskRequest::Read { file, offset, len } => return self.read(&file, offset, len),
+            DiskRequest::Read {
+                file,
+                offset,
+                len,
+                past_cache,
+            } => return self.read(&file, offset, len, past_cache),
             DiskRequest::Write {
                 file,
                 offset,
@@ -193,10 +198,15 @@ impl Worker {
         Ok(DiskDone::Listing(files))
     }
 
-    fn read(&mut self, name: &str, offset: u64, len: u64) -> DiskResult {
+    fn read(&mut self, name: &str, offset: u64, len: u64, past_cache: bool) -> DiskResult {
         use std::os::unix::fs::FileExt;
         let file = self.file(name, false).map_err(map_error)?;
         let size = file.metadata().map_err(map_error)?.len();
+        if past_cache {
+            // Clean pages are dropped, so that the bytes come from the device.
+            rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)
+                .map_err(|error| map_error(error.into()))?;
+        }
         let mut bytes = vec![0; len.min(size.saturating_sub(offset)) as usize];
         file.read_exact_at(&mut bytes, offset).map_err(map_error)?;
         Ok(DiskDone::Data(Bytes::from(bytes)))
@@ -260,6 +270,7 @@ mod tests {
                 file: file.clone(),
                 offset: 0,
                 len: 9,
+                past_cache: false,
             },
             DiskRequest::Write {
                 file: file.clone(),
@@ -271,6 +282,7 @@ mod tests {
                 file: file.clone(),
                 offset: 0,
                 len: 100,
+                past_cache: false,
             },
             DiskRequest::Truncate {
                 file: file.clone(),
@@ -280,6 +292,7 @@ mod tests {
                 file: file.clone(),
                 offset: 1,
                 len: 100,
+                past_cache: false,
             },
             DiskRequest::Unlink { file: file.clone() },
             DiskRequest::Unlink { file: file.clone() },
@@ -287,6 +300,7 @@ mod tests {
                 file,
                 offset: 0,
                 len: 1,
+                past_cache: true,
             },
         ];
         for (index, request) in requests.into_iter().enumerate() {

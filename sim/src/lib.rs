@@ -1,1 +1,15 @@
-//! Placeholder crate docs.
+//! Deterministic simulator of Seedlog.
+//!
+//! [`world::World`] is a value with its own event queue, clock, links and disk; [`run`] steps it,
+//! inside madsim (which catches a stray clock, random draw or thread) or plainly, with the same hash.
+
+#[cfg(not(madsim))]
+compile_error!("build with --cfg madsim: a RUSTFLAGS variable replaces .cargo/config.toml");
+
+pub mod client;
+pub mod disk;
+pub mod history;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod world;

@@ -152,10 +152,22 @@ impl Ring {
         }
     }
 
-    /// Pages that can still be written without growing; a wrap may waste some of them.
+    /// Pages that hold nothing needed; a block may still not fit, as it never wraps.
     pub fn free_pages(&self) -> u64 {
         let used: u64 = self.live.iter().map(|block| block.pages).sum();
         (self.capacity - FIRST_PAGE).saturating_sub(used)
+    }
+
+    /// Pages of the largest block that can be written now.
+    pub fn largest_block(&self) -> u64 {
+        let Some(oldest) = self.live.front() else {
+            return self.capacity - FIRST_PAGE;
+        };
+        if self.head > oldest.page {
+            let wrapped = (oldest.page - FIRST_PAGE).saturating_sub(1);
+            return wrapped.max(self.capacity.saturating_sub(self.head));
+        }
+        (oldest.page - self.head).saturating_sub(1)
     }
 
     /// The page where a block of `pages` can go now.

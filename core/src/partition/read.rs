@@ -38,11 +38,13 @@ impl ColdRead {
                 file: file.clone(),
                 offset: 0,
                 len: count * ROW_LEN as u64,
+                past_cache: false,
             },
             ColdRead::Data { file, rows } => DiskRequest::Read {
                 file: file.clone(),
                 offset: rows.first().map_or(0, |row| row.position),
                 len: rows.iter().map(|row| u64::from(row.size)).sum(),
+                past_cache: false,
             },
         }
     }

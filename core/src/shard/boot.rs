@@ -26,6 +26,7 @@ impl Shard {
                             file: path,
                             offset: 0,
                             len: *size,
+                            past_cache: true,
                         };
                         self.disk(request, Purpose::ReadJournal, out);
                     }

@@ -101,12 +101,14 @@ impl Journal {
     pub fn has_room_for(&self, bytes: usize, max_pages: u64) -> bool {
         let reserve = self.ring.capacity / 8;
         let wanted = pages_for((self.staged_bytes + bytes) as u64) + reserve;
-        let unborn = if self.disk_full {
-            0
-        } else {
-            max_pages.saturating_sub(self.ring.capacity)
+        let largest = match self.ring.can_grow() && !self.disk_full {
+            true => self
+                .ring
+                .largest_block()
+                .max(max_pages.saturating_sub(self.ring.head)),
+            false => self.ring.largest_block(),
         };
-        self.ring.free_pages() + unborn > wanted
+        largest > wanted
     }
 }
 

@@ -167,6 +167,15 @@ impl Shard {
             self.retention_at = now.mono.plus_millis(RETENTION_EVERY_MS);
             self.retain(now, out);
         }
+        for until in [
+            &mut self.journal.no_growth_until,
+            &mut self.journal.no_jobs_until,
+        ] {
+            // A pause that is over is no deadline any more.
+            if *until <= now.mono {
+                *until = Instant(0);
+            }
+        }
         self.checkpoint(now, out);
         self.write_block(now, out);
         if self.shutting_down {
@@ -180,11 +189,15 @@ impl Shard {
             return None;
         }
         let call = self.call_deadlines.first().map(|(at, _)| *at);
-        let retention = (!self.replicas.is_empty()).then_some(self.retention_at);
+        let retention =
+            (self.stage == Stage::Ready && !self.replicas.is_empty()).then_some(self.retention_at);
         let journal = &self.journal;
-        let attest = journal.attest_at.filter(|_| journal.in_flight.is_none());
-        let growth = Some(journal.no_growth_until).filter(|_| journal.disk_full);
-        let jobs = Some(journal.no_jobs_until).filter(|_| journal.disk_full);
+        let owed = journal.attested < journal.ring.durable_seq && journal.staged.is_empty();
+        let attest = journal
+            .attest_at
+            .filter(|_| owed && journal.in_flight.is_none());
+        let pause = |until: Instant| Some(until).filter(|until| until.0 > 0);
+        let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
         [call, retention, attest, growth, jobs]
             .into_iter()
             .flatten()

@@ -29,7 +29,9 @@ impl Disk {
                 });
                 return Ok(DiskDone::Listing(names.collect()));
             }
-            DiskRequest::Read { file, offset, len } => {
+            DiskRequest::Read {
+                file, offset, len, ..
+            } => {
                 let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
                 let from = (offset as usize).min(bytes.len());
                 let to = (offset.saturating_add(len) as usize).min(bytes.len());

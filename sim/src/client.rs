@@ -1,0 +1,417 @@
+//! Simulated clients: they speak encoded Kafka bytes, one operation at a time, and write history.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use seedlog_core::api::*;
+use seedlog_core::batch::HEAD_LEN;
+use seedlog_core::error_code::ErrorCode;
+use seedlog_core::ids::{ConnId, Uuid};
+use seedlog_net::client::Connection;
+use seedlog_net::records::{self, Record};
+
+use crate::history::{History, Part};
+use crate::plan::Choices;
+
+/// What a client is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Produces; idempotent ones send a batch again until they know.
+    Producer {
+        /// With a producer id.
+        idempotent: bool,
+    },
+    /// Reads, looks up offsets, trims now and then.
+    Consumer,
+}
+
+/// One operation. `acked_before` and `known_end` are what had been told when it was first sent.
+#[derive(Clone, Debug)]
+#[allow(
+    missing_docs,
+    reason = "the fields are partition, offsets and batches, as they say"
+)]
+pub enum Op {
+    /// Create all topics.
+    Create,
+    /// Get a producer id.
+    InitProducerId,
+    /// Send a batch.
+    Produce {
+        part: Part,
+        batch: Bytes,
+        values: Vec<u64>,
+        acked_before: i64,
+    },
+    /// Read.
+    Fetch {
+        part: Part,
+        offset: i64,
+        known_end: i64,
+    },
+    /// Ask for the end.
+    End { part: Part, known_end: i64 },
+    /// Read for the audit.
+    Audit { part: Part, offset: i64 },
+    /// Move the log start.
+    Trim { part: Part, to: i64 },
+}
+
+/// A client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// What it is for.
+    pub role: Role,
+    /// Its connection, if it has one.
+    pub conn: Option<ConnId>,
+    /// Its codec on that connection.
+    pub codec: Connection,
+    /// What it waits for: correlation and operation.
+    pub waiting: Option<(i32, Op)>,
+    /// An operation to send again.
+    pub again: Option<Op>,
+    /// Operations still to do.
+    pub left: u64,
+    /// What the audit was given: partition, offset asked for, answer.
+    pub audited: Option<(Part, i64, PartitionFetched)>,
+    /// Counts attempts, so that an old timeout is ignored.
+    pub attempt: u64,
+    producer: Option<(i64, i16)>,
+    sequences: BTreeMap<Part, i32>,
+    positions: BTreeMap<Part, i64>,
+    choices: Choices,
+    next_value: u64,
+}
+
+/// Name of a topic by number.
+pub fn topic_name(number: usize) -> String {
+    format!("topic-{number}")
+}
+
+fn topic_ref(number: usize) -> TopicRef {
+    TopicRef {
+        name: topic_name(number),
+        id: Uuid::ZERO,
+    }
+}
+
+impl Client {
+    /// Client `number` of a seed's world.
+    pub fn new(seed: u64, number: u64, role: Role, left: u64) -> Client {
+        Client {
+            role,
+            conn: None,
+            codec: Connection::new("sim"),
+            waiting: None,
+            again: None,
+            left,
+            audited: None,
+            attempt: 0,
+            producer: None,
+            sequences: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            choices: Choices::new(seed, "client", number),
+            next_value: (number + 1) << 32,
+        }
+    }
+
+    /// Time to think before the next operation, microseconds.
+    pub fn think_us(&mut self) -> u64 {
+        self.choices.between(100, 16_000)
+    }
+
+    /// The next operation.
+    pub fn next_op(&mut self, topics: &[u32], history: &mut History, wall_ms: i64) -> Op {
+        if let Some(op) = self.again.take() {
+            return op;
+        }
+        let topic = self.choices.below(topics.len() as u64) as usize;
+        let part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
+        let known = history.part(part).clone();
+        match self.role {
+            Role::Producer { idempotent: true } if self.producer.is_none() => Op::InitProducerId,
+            Role::Producer { .. } => self.produce(part, known.max_acked, wall_ms),
+            Role::Consumer => match self.choices.below(40) {
+                0 => {
+                    let to = self.choices.below(known.max_end.max(0) as u64 / 2 + 1) as i64;
+                    // It may take effect even if its answer is never heard.
+                    let partition = history.part(part);
+                    partition.deleted_to = partition.deleted_to.max(to);
+                    Op::Trim { part, to }
+                }
+                1..=3 => Op::End {
+                    part,
+                    known_end: known.max_end,
+                },
+                4..=6 => {
+                    self.positions.insert(part, known.deleted_to);
+                    self.fetch(part, known.max_end)
+                }
+                _ => self.fetch(part, known.max_end),
+            },
+        }
+    }
+
+    fn fetch(&self, part: Part, known_end: i64) -> Op {
+        let offset = self.positions.get(&part).copied().unwrap_or(0);
+        Op::Fetch {
+            part,
+            offset,
+            known_end,
+        }
+    }
+
+    fn produce(&mut self, part: Part, acked_before: i64, wall_ms: i64) -> Op {
+        let count = self.choices.between(1, 4);
+        let mut values = Vec::new();
+        let mut batch = Vec::new();
+        for _ in 0..count {
+            let value = self.next_value;
+            self.next_value += 1;
+            let mut bytes = value.to_be_bytes().to_vec();
+            bytes.resize(8 + self.choices.below(900) as usize, b'.');
+            values.push(value);
+            batch.push(Record {
+                offset: 0,
+                timestamp: wall_ms,
+                key: None,
+                value: Some(Bytes::from(bytes)),
+                headers: Vec::new(),
+            });
+        }
+        let producer = self.producer.map(|(id, epoch)| {
+            let next = self.sequences.entry(part).or_default();
+            let sequence = *next;
+            *next += values.len() as i32;
+            (id, epoch, sequence)
+        });
+        Op::Produce {
+            part,
+            batch: records::build(&batch, producer),
+            values,
+            acked_before,
+        }
+    }
+
+    /// The request for an operation.
+    pub fn request(op: &Op, topics: &[(u32, Vec<(String, Option<String>)>)]) -> Request {
+        match op {
+            Op::Create => {
+                let new = topics
+                    .iter()
+                    .enumerate()
+                    .map(|(number, (partitions, configs))| NewTopic {
+                        name: topic_name(number),
+                        partitions: *partitions as i32,
+                        replication_factor: 1,
+                        assignments: Vec::new(),
+                        configs: configs.clone(),
+                    });
+                Request::CreateTopics(CreateTopicsRequest {
+                    topics: new.collect(),
+                    timeout_ms: 1000,
+                    validate_only: false,
+                })
+            }
+            Op::InitProducerId => Request::InitProducerId(InitProducerIdRequest {
+                transactional_id: None,
+                producer_id: -1,
+                producer_epoch: -1,
+            }),
+            Op::Produce { part, batch, .. } => Request::Produce(ProduceRequest {
+                transactional_id: None,
+                acks: -1,
+                timeout_ms: 1000,
+                topics: vec![TopicProduce {
+                    topic: topic_ref(part.0),
+                    partitions: vec![(part.1, Some(batch.clone()))],
+                }],
+            }),
+            Op::Audit { part, offset } => Request::Fetch(fetch_request(*part, *offset, 0)),
+            Op::Fetch { part, offset, .. } => Request::Fetch(fetch_request(*part, *offset, 200)),
+            Op::End { part, .. } => Request::ListOffsets(ListOffsetsRequest {
+                topics: vec![(
+                    topic_ref(part.0),
+                    vec![PartitionOffsetQuery {
+                        index: part.1,
+                        current_leader_epoch: -1,
+                        timestamp: -1,
+                    }],
+                )],
+            }),
+            Op::Trim { part, to } => Request::DeleteRecords(DeleteRecordsRequest {
+                topics: vec![(topic_ref(part.0), vec![(part.1, *to)])],
+            }),
+        }
+    }
+
+    /// The answer to an operation came in.
+    pub fn answered(&mut self, op: Op, response: Response, history: &mut History) {
+        match (op, response) {
+            (Op::InitProducerId, Response::InitProducerId(response)) => {
+                if response.error == ErrorCode::None {
+                    self.producer = Some((response.producer_id, response.producer_epoch));
+                }
+            }
+            (
+                Op::Produce {
+                    part,
+                    batch,
+                    values,
+                    acked_before,
+                },
+                Response::Produce(response),
+            ) => {
+                let outcome = &response.topics[0].1[0];
+                match outcome.error {
+                    ErrorCode::None => {
+                        history.definite += 1;
+                        history.acked(part, outcome.base_offset, &values, acked_before);
+                    }
+                    ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition
+                        if matches!(self.role, Role::Producer { idempotent: true }) =>
+                    {
+                        self.again = Some(Op::Produce {
+                            part,
+                            batch,
+                            values,
+                            acked_before,
+                        });
+                    }
+                    ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition => {
+                        history.definite += 1;
+                        history.failed(part, &values);
+                    }
+                    code => {
+                        history.violate("unexpected-error", format!("{part:?}: {}", code.name()))
+                    }
+                }
+            }
+            (
+                Op::Fetch {
+                    part,
+                    offset,
+                    known_end,
+                },
+                Response::Fetch(response),
+            ) => {
+                history.definite += 1;
+                let fetched = &response.topics[0].1[0];
+                self.fetched(part, offset, known_end, fetched, history);
+            }
+            (Op::Audit { part, offset }, Response::Fetch(mut response)) => {
+                self.audited = response
+                    .topics
+                    .pop()
+                    .and_then(|(_, mut parts)| Some((part, offset, parts.pop()?)));
+            }
+            (Op::End { part, known_end }, Response::ListOffsets(response)) => {
+                history.definite += 1;
+                let found = response.topics[0].1[0];
+                if found.error == ErrorCode::None {
+                    history.end(part, found.offset, known_end);
+                }
+            }
+            (Op::Trim { .. }, Response::DeleteRecords(_)) => history.definite += 1,
+            (Op::Create, Response::CreateTopics(response)) => {
+                let taken = [ErrorCode::None, ErrorCode::TopicAlreadyExists];
+                for topic in response
+                    .topics
+                    .iter()
+                    .filter(|topic| !taken.contains(&topic.error))
+                {
+                    history.violate(
+                        "unexpected-error",
+                        format!("create: {}", topic.error.name()),
+                    );
+                }
+            }
+            (op, response) => {
+                history.violate(
+                    "unexpected-error",
+                    format!("{op:?} was answered {response:?}"),
+                );
+            }
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        part: Part,
+        offset: i64,
+        known_end: i64,
+        fetched: &PartitionFetched,
+        history: &mut History,
+    ) {
+        match fetched.error {
+            ErrorCode::None => {
+                history.end(part, fetched.high_watermark, known_end);
+                let found = match values(&fetched.records.concat(), offset) {
+                    Ok(found) => found,
+                    Err(reason) => {
+                        return history.violate("H2", format!("{part:?}@{offset}: {reason}"))
+                    }
+                };
+                history.read(part, offset, &found);
+                if let Some((last, _)) = found.last() {
+                    self.positions.insert(part, last + 1);
+                }
+            }
+            ErrorCode::OffsetOutOfRange => {
+                history.out_of_range(part, offset);
+                let next = history.part(part).max_end;
+                self.positions.insert(part, next);
+            }
+            ErrorCode::KafkaStorageError => drop(self.positions.insert(part, offset + 1)),
+            code => history.violate(
+                "unexpected-error",
+                format!("{part:?}: fetch {}", code.name()),
+            ),
+        }
+    }
+}
+
+/// A fetch of one partition.
+pub fn fetch_request(part: Part, offset: i64, max_wait_ms: i32) -> FetchRequest {
+    let partition = PartitionFetch {
+        index: part.1,
+        current_leader_epoch: -1,
+        fetch_offset: offset,
+        last_fetched_epoch: -1,
+        max_bytes: 16 << 10,
+    };
+    FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: 16 << 10,
+        session_id: 0,
+        session_epoch: -1,
+        by_id: false,
+        topics: vec![TopicFetch {
+            topic: topic_ref(part.0),
+            partitions: vec![partition],
+        }],
+    }
+}
+
+/// The values in fetched bytes from `from` on, checked as a client would: CRC and all.
+pub fn values(bytes: &[u8], from: i64) -> Result<Vec<(i64, u64)>, String> {
+    let mut found = Vec::new();
+    for (head, batch) in
+        records::batches(Bytes::copy_from_slice(bytes)).map_err(|bad| bad.0.to_string())?
+    {
+        seedlog_core::batch::verify(&batch).map_err(|bad| format!("{bad:?}"))?;
+        for record in
+            records::read(&head, batch.slice(HEAD_LEN..)).map_err(|bad| bad.0.to_string())?
+        {
+            let value = record.value.unwrap_or_default();
+            let id = value.get(..8).ok_or("a value is too short")?;
+            let mut word = [0; 8];
+            word.copy_from_slice(id);
+            if record.offset >= from {
+                found.push((record.offset, u64::from_be_bytes(word)));
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,375 @@
+//! The broker's disk: what the page cache holds, what the device holds, and what a cut leaves.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
+
+use crate::plan::Choices;
+
+/// Bytes that reach the device together or not at all.
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    cache: Vec<u8>,
+    device: Vec<u8>,
+    /// Writes in the cache that no sync has covered: (offset, bytes).
+    unsynced: Vec<(usize, Vec<u8>)>,
+    /// The name survives a power cut.
+    named: bool,
+}
+
+/// A disk with faults to come.
+#[derive(Clone, Debug, Default)]
+pub struct SimDisk {
+    files: BTreeMap<String, File>,
+    /// Removed files whose removal is not durable.
+    removed: BTreeMap<String, File>,
+    /// The next write of any file fails so.
+    pub fail_write: Option<DiskError>,
+    /// The next sync fails.
+    pub fail_sync: bool,
+    /// Nothing can grow.
+    pub full: bool,
+    /// The next read of a segment goes wrong so.
+    pub bad_read: Option<BadRead>,
+    /// Faults that really happened since last asked.
+    pub fired: Vec<&'static str>,
+}
+
+/// How a read goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRead {
+    /// EIO.
+    Error,
+    /// Fewer bytes.
+    Short,
+    /// Another segment's bytes.
+    Misdirected,
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(data);
+}
+
+impl SimDisk {
+    /// Carry out one operation.
+    pub fn run(&mut self, request: &DiskRequest) -> DiskResult {
+        match request {
+            DiskRequest::List { dir } => Ok(self.list(dir)),
+            DiskRequest::Read {
+                file,
+                offset,
+                len,
+                past_cache,
+            } => self.read(file, *offset, *len, *past_cache),
+            DiskRequest::Write {
+                file,
+                offset,
+                pieces,
+                sync,
+            } => {
+                self.write(file, *offset as usize, &pieces.concat())?;
+                if *sync {
+                    self.sync(file)?;
+                }
+                Ok(DiskDone::Done)
+            }
+            DiskRequest::Sync { file } => self.sync(file).map(|()| DiskDone::Done),
+            DiskRequest::SyncDir { dir } => {
+                let prefix = format!("{dir}/");
+                let inside = self
+                    .files
+                    .iter_mut()
+                    .filter(|(path, _)| path.starts_with(&prefix));
+                inside.for_each(|(_, file)| file.named = true);
+                self.removed.retain(|path, _| !path.starts_with(&prefix));
+                Ok(DiskDone::Done)
+            }
+            DiskRequest::Allocate { file, len } => self.allocate(file, *len as usize),
+            DiskRequest::Truncate { file, len } => {
+                let file = self.files.get_mut(&**file).ok_or(DiskError::NotFound)?;
+                file.cache.truncate(*len as usize);
+                Ok(DiskDone::Done)
+            }
+            DiskRequest::Rename { from, to } => {
+                let file = self.files.remove(&**from).ok_or(DiskError::NotFound)?;
+                self.files.insert(
+                    to.to_string(),
+                    File {
+                        named: false,
+                        ..file
+                    },
+                );
+                Ok(DiskDone::Done)
+            }
+            DiskRequest::Unlink { file } => {
+                if let Some(gone) = self.files.remove(&**file) {
+                    self.removed.insert(file.to_string(), gone);
+                }
+                Ok(DiskDone::Done)
+            }
+        }
+    }
+
+    fn list(&self, dir: &str) -> DiskDone {
+        let prefix = format!("{dir}/");
+        let names = self.files.iter().filter_map(|(path, file)| {
+            let name = path.strip_prefix(&prefix)?;
+            (!name.contains('/')).then(|| (name.to_string(), file.cache.len() as u64))
+        });
+        DiskDone::Listing(names.collect())
+    }
+
+    fn read(&mut self, name: &str, offset: u64, len: u64, past_cache: bool) -> DiskResult {
+        let mut source = name;
+        let mut cut = usize::MAX;
+        if name.ends_with(".log") {
+            match self.bad_read.take() {
+                Some(BadRead::Error) => {
+                    self.fired.push("read-error");
+                    return Err(DiskError::Io);
+                }
+                Some(BadRead::Short) => {
+                    self.fired.push("short-read");
+                    cut = len as usize / 2;
+                }
+                Some(BadRead::Misdirected) => {
+                    let other = self
+                        .files
+                        .keys()
+                        .find(|path| path.ends_with(".log") && *path != name);
+                    if let Some(other) = other {
+                        self.fired.push("misdirected-read");
+                        source = other;
+                    }
+                }
+                None => {}
+            }
+        }
+        let file = self.files.get(source).ok_or(DiskError::NotFound)?;
+        let mut device;
+        let bytes = match past_cache {
+            false => &file.cache,
+            true => {
+                // Dirty pages are written back first; what a failed sync lost is not dirty any more.
+                device = file.device.clone();
+                file.unsynced
+                    .iter()
+                    .for_each(|(at, data)| put(&mut device, *at, data));
+                device.resize(file.cache.len(), 0);
+                &device
+            }
+        };
+        let from = (offset as usize).min(bytes.len());
+        let to = from
+            .saturating_add((len as usize).min(cut))
+            .min(bytes.len());
+        Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])))
+    }
+
+    fn write(&mut self, name: &str, offset: usize, data: &[u8]) -> Result<(), DiskError> {
+        let size = self.files.get(name).map_or(0, |file| file.cache.len());
+        if self.full && offset + data.len() > size {
+            self.fired.push("disk-full");
+            return Err(DiskError::NoSpace);
+        }
+        let mut taken = data;
+        let failure = self.fail_write.take();
+        match failure {
+            Some(DiskError::Short(_)) => {
+                self.fired.push("short-write");
+                taken = &data[..data.len() / 2];
+            }
+            Some(_) => {
+                self.fired.push("write-error");
+                taken = &data[..data.len() / 3];
+            }
+            None => {}
+        }
+        self.removed.remove(name);
+        let file = self.files.entry(name.to_string()).or_default();
+        put(&mut file.cache, offset, taken);
+        file.unsynced.push((offset, taken.to_vec()));
+        match failure {
+            Some(DiskError::Short(_)) => Err(DiskError::Short(taken.len() as u64)),
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        let file = self.files.get_mut(name).ok_or(DiskError::NotFound)?;
+        let unsynced = std::mem::take(&mut file.unsynced);
+        if std::mem::take(&mut self.fail_sync) {
+            // The pages count as clean from here on although the device never got them.
+            self.fired.push("sync-error");
+            return Err(DiskError::Io);
+        }
+        unsynced
+            .iter()
+            .for_each(|(at, data)| put(&mut file.device, *at, data));
+        Ok(())
+    }
+
+    fn allocate(&mut self, name: &str, len: usize) -> DiskResult {
+        let file = self.files.entry(name.to_string()).or_default();
+        if self.full && len > file.cache.len() {
+            self.fired.push("disk-full");
+            return Err(DiskError::NoSpace);
+        }
+        for bytes in [&mut file.cache, &mut file.device] {
+            if bytes.len() < len {
+                bytes.resize(len, 0);
+            }
+        }
+        Ok(DiskDone::Done)
+    }
+
+    /// Power is cut: what was not synced survives in part, in any order, torn at sectors.
+    pub fn power_loss(&mut self, choices: &mut Choices) {
+        for (path, file) in std::mem::take(&mut self.removed) {
+            if choices.chance(1, 2) {
+                self.files.entry(path).or_insert(file);
+            }
+        }
+        self.files
+            .retain(|_, file| file.named || choices.chance(1, 2));
+        for file in self.files.values_mut() {
+            let mut device = std::mem::take(&mut file.device);
+            for (at, data) in std::mem::take(&mut file.unsynced) {
+                keep_in_part(&mut device, at, &data, choices);
+            }
+            file.cache = device.clone();
+            file.device = device;
+            file.named = true;
+        }
+        (self.fail_write, self.fail_sync, self.bad_read) = (None, false, None);
+    }
+
+    /// Flip a bit of a segment that was synced. False if there is none.
+    pub fn rot(&mut self, value: u64) -> bool {
+        let mut choices = Choices::new(value, "rot", 0);
+        let segments: Vec<String> = self
+            .files
+            .iter()
+            .filter(|(path, file)| {
+                path.ends_with(".log") && file.unsynced.is_empty() && !file.device.is_empty()
+            })
+            .map(|(path, _)| path.clone())
+            .collect();
+        if segments.is_empty() {
+            return false;
+        }
+        let path = &segments[choices.below(segments.len() as u64) as usize];
+        let Some(file) = self.files.get_mut(path) else {
+            return false;
+        };
+        let at = choices.below(file.device.len() as u64) as usize;
+        let bit = 1 << choices.below(8);
+        file.device[at] ^= bit;
+        if let Some(byte) = file.cache.get_mut(at) {
+            *byte ^= bit;
+        }
+        true
+    }
+}
+
+/// Nothing, everything, a prefix, any sectors, or any sectors with garbage in one of them.
+fn keep_in_part(device: &mut Vec<u8>, at: usize, data: &[u8], choices: &mut Choices) {
+    let shape = choices.below(5);
+    let prefix = choices.below(data.len() as u64 + 1) as usize;
+    for (index, sector) in data.chunks(SECTOR).enumerate() {
+        let from = index * SECTOR;
+        match shape {
+            0 => return,
+            1 => put(device, at + from, sector),
+            2 if from < prefix => put(device, at + from, sector),
+            3 if choices.chance(1, 2) => put(device, at + from, sector),
+            4 if choices.chance(1, 2) => put(device, at + from, &vec![0xa5; sector.len()]),
+            4 => put(device, at + from, sector),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(disk: &mut SimDisk, data: &'static [u8], sync: bool) -> DiskResult {
+        let pieces = vec![Bytes::from_static(data)];
+        disk.run(&DiskRequest::Write {
+            file: "d/f".into(),
+            offset: 0,
+            pieces,
+            sync,
+        })
+    }
+
+    fn read(disk: &mut SimDisk, past_cache: bool) -> DiskResult {
+        disk.run(&DiskRequest::Read {
+            file: "d/f".into(),
+            offset: 0,
+            len: 99,
+            past_cache,
+        })
+    }
+
+    #[test]
+    fn only_what_was_synced_is_sure_to_survive() {
+        let mut lost = 0;
+        for seed in 0..50 {
+            let mut disk = SimDisk::default();
+            write(&mut disk, b"kept", true).expect("written");
+            disk.run(&DiskRequest::SyncDir { dir: "d".into() })
+                .expect("named");
+            write(&mut disk, b"lost", false).expect("written");
+            disk.power_loss(&mut Choices::new(seed, "test", 0));
+            let Ok(DiskDone::Data(data)) = read(&mut disk, false) else {
+                panic!("readable")
+            };
+            lost += usize::from(&data[..] == b"kept");
+        }
+        assert!(
+            (5..50).contains(&lost),
+            "{lost} of 50 lost the unsynced write"
+        );
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_pages_that_only_look_written() {
+        let mut disk = SimDisk::default();
+        write(&mut disk, b"old!", true).expect("written");
+        disk.fail_sync = true;
+        assert_eq!(write(&mut disk, b"new!", true), Err(DiskError::Io));
+        assert_eq!(
+            disk.run(&DiskRequest::Sync { file: "d/f".into() }),
+            Ok(DiskDone::Done)
+        );
+        assert_eq!(
+            read(&mut disk, false),
+            Ok(DiskDone::Data(Bytes::from_static(b"new!")))
+        );
+        assert_eq!(
+            read(&mut disk, true),
+            Ok(DiskDone::Data(Bytes::from_static(b"old!")))
+        );
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_may_go() {
+        let gone = (0..50).filter(|seed| {
+            let mut disk = SimDisk::default();
+            write(&mut disk, b"kept", true).expect("written");
+            disk.power_loss(&mut Choices::new(*seed, "test", 0));
+            read(&mut disk, false) == Err(DiskError::NotFound)
+        });
+        assert!((10..40).contains(&gone.count()));
+    }
+}

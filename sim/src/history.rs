@@ -1,0 +1,265 @@
+//! What clients did and saw, and the rules it must keep (Jepsen's Kafka checks and stricter ones,
+//! `failures.md` 2.3). Nothing here looks inside the broker.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A partition: (topic number, index).
+pub type Part = (usize, i32);
+
+/// What is known of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Partition {
+    /// Which value stands at an offset, from acks and from reads.
+    pub at: BTreeMap<i64, u64>,
+    offset_of: BTreeMap<u64, i64>,
+    /// Offsets acknowledged.
+    pub acked: BTreeMap<i64, u64>,
+    /// Offsets a consumer has seen.
+    pub seen: BTreeSet<i64>,
+    failed: BTreeSet<u64>,
+    /// Highest offset acknowledged so far.
+    pub max_acked: i64,
+    /// Highest end offset any client was told.
+    pub max_end: i64,
+    /// Highest log start any client asked for.
+    pub deleted_to: i64,
+    /// Retention may move the log start.
+    pub retention: bool,
+}
+
+/// The history of a run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Per partition.
+    pub partitions: BTreeMap<Part, Partition>,
+    /// Rules broken: (rule, what happened).
+    pub violations: Vec<(&'static str, String)>,
+    /// Records acknowledged.
+    pub acks: u64,
+    /// Records read.
+    pub reads: u64,
+    /// Operations whose outcome the client knows.
+    pub definite: u64,
+    /// Operations whose outcome it never learned.
+    pub unknown: u64,
+}
+
+impl History {
+    /// Note a broken rule.
+    pub fn violate(&mut self, rule: &'static str, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push((rule, what));
+        }
+    }
+
+    /// The history of one partition.
+    pub fn part(&mut self, part: Part) -> &mut Partition {
+        self.partitions.entry(part).or_insert_with(|| Partition {
+            max_acked: -1,
+            ..Partition::default()
+        })
+    }
+
+    fn stands(&mut self, part: Part, offset: i64, value: u64) {
+        let partition = self.part(part);
+        let before = partition.at.insert(offset, value);
+        let other = partition.offset_of.insert(value, offset);
+        let failed = partition.failed.contains(&value);
+        if let Some(before) = before.filter(|before| *before != value) {
+            self.violate(
+                "inconsistent-offsets",
+                format!("{part:?}@{offset}: {before} and {value}"),
+            );
+        }
+        if let Some(other) = other.filter(|other| *other != offset) {
+            self.violate(
+                "duplicate",
+                format!("{part:?}: {value} at {other} and {offset}"),
+            );
+        }
+        if failed {
+            self.violate(
+                "H6",
+                format!("{part:?}@{offset}: {value} was refused, yet it is there"),
+            );
+        }
+    }
+
+    /// A produce of these values was acknowledged at `base`; when it was first sent, offsets up to
+    /// `acked_before` had been acknowledged.
+    pub fn acked(&mut self, part: Part, base: i64, values: &[u64], acked_before: i64) {
+        if base <= acked_before {
+            let text = format!(
+                "{part:?}: {values:?} at {base}, sent after {acked_before} was acknowledged"
+            );
+            self.violate("H1", text);
+        }
+        for (offset, value) in (base..).zip(values) {
+            self.stands(part, offset, *value);
+            let partition = self.part(part);
+            partition.acked.insert(offset, *value);
+            partition.max_acked = partition.max_acked.max(offset);
+            self.acks += 1;
+        }
+    }
+
+    /// A produce was refused: none of these values may ever be seen.
+    pub fn failed(&mut self, part: Part, values: &[u64]) {
+        for value in values {
+            let partition = self.part(part);
+            partition.failed.insert(*value);
+            if let Some(offset) = partition.offset_of.get(value).copied() {
+                self.violate(
+                    "H6",
+                    format!("{part:?}@{offset}: {value} was refused after it was seen"),
+                );
+            }
+        }
+    }
+
+    /// A consumer that asked for `from` was given these records.
+    pub fn read(&mut self, part: Part, from: i64, records: &[(i64, u64)]) {
+        let mut next = None;
+        for (offset, value) in records {
+            if next.is_none() && *offset > from {
+                self.violate(
+                    "poll-skip",
+                    format!("{part:?}: asked for {from}, given {offset}"),
+                );
+            }
+            if next.is_some_and(|next| next != *offset) {
+                self.violate(
+                    "H4",
+                    format!("{part:?}: {offset} follows {next:?} in one answer"),
+                );
+            }
+            next = Some(offset + 1);
+            self.stands(part, *offset, *value);
+            self.part(part).seen.insert(*offset);
+            self.reads += 1;
+        }
+    }
+
+    /// A client was told this end offset; when it asked, `known` had been told already.
+    pub fn end(&mut self, part: Part, end: i64, known: i64) {
+        if end < known {
+            self.violate("H5", format!("{part:?}: end {end} after {known}"));
+        }
+        let partition = self.part(part);
+        partition.max_end = partition.max_end.max(end);
+    }
+
+    /// OFFSET_OUT_OF_RANGE for an offset that had been told to exist.
+    pub fn out_of_range(&mut self, part: Part, offset: i64) {
+        let partition = self.part(part);
+        let legal =
+            partition.retention || offset < partition.deleted_to || offset > partition.max_end;
+        if !legal {
+            self.violate("H5", format!("{part:?}: {offset} is out of range"));
+        }
+    }
+
+    /// The last reader's finding: the log runs from `start` to `end`, and `missing` offsets in it
+    /// could not be read for a disk fault the run had placed.
+    pub fn audit(
+        &mut self,
+        part: Part,
+        start: i64,
+        end: i64,
+        found: &BTreeSet<i64>,
+        faulty: &BTreeSet<i64>,
+    ) {
+        let partition = self.part(part).clone();
+        if start > partition.deleted_to && !partition.retention {
+            let asked = partition.deleted_to;
+            self.violate(
+                "lost-write",
+                format!("{part:?}: starts at {start}, only {asked} was asked for"),
+            );
+        }
+        let lost = |offset: &&i64| {
+            **offset >= start && !found.contains(offset) && !faulty.contains(offset)
+        };
+        if let Some(offset) = partition.acked.keys().find(lost) {
+            let value = partition.acked[offset];
+            self.violate(
+                "lost-write",
+                format!("{part:?}@{offset}: {value} was acknowledged ({start}..{end})"),
+            );
+        }
+        if let Some(offset) = partition.seen.iter().find(lost) {
+            self.violate(
+                "unseen",
+                format!("{part:?}@{offset}: was read, then gone ({start}..{end})"),
+            );
+        }
+        if end <= partition.max_acked {
+            let acked = partition.max_acked;
+            self.violate(
+                "lost-write",
+                format!("{part:?}: ends at {end}, {acked} was acknowledged"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Part = (0, 0);
+
+    fn good() -> History {
+        let mut history = History::default();
+        history.acked(P, 0, &[10, 11], -1);
+        history.acked(P, 2, &[12], 1);
+        history.read(P, 0, &[(0, 10), (1, 11), (2, 12)]);
+        history.end(P, 3, 0);
+        history
+    }
+
+    fn rules(history: &History) -> Vec<&'static str> {
+        history.violations.iter().map(|(rule, _)| *rule).collect()
+    }
+
+    #[test]
+    fn a_good_history_breaks_nothing() {
+        let mut history = good();
+        history.audit(P, 0, 3, &(0..3).collect(), &BTreeSet::new());
+        assert_eq!(rules(&history), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn every_rule_rejects_a_doctored_history() {
+        let doctored: [(&str, fn(&mut History)); 9] = [
+            ("inconsistent-offsets", |h| h.read(P, 1, &[(1, 99)])),
+            ("duplicate", |h| h.read(P, 3, &[(3, 12)])),
+            ("H6", |h| h.failed(P, &[11])),
+            ("H1", |h| h.acked(P, 1, &[11], 1)),
+            ("poll-skip", |h| h.read(P, 1, &[(2, 12)])),
+            ("H4", |h| h.read(P, 0, &[(0, 10), (2, 12)])),
+            ("H5", |h| h.end(P, 2, 3)),
+            ("lost-write", |h| {
+                h.audit(P, 0, 2, &(0..2).collect(), &BTreeSet::new())
+            }),
+            ("unseen", |h| {
+                h.part(P).acked.clear();
+                h.part(P).max_acked = -1;
+                h.audit(P, 0, 2, &(0..2).collect(), &BTreeSet::new());
+            }),
+        ];
+        for (rule, change) in doctored {
+            let mut history = good();
+            change(&mut history);
+            assert!(
+                rules(&history).contains(&rule),
+                "{rule}: {:?}",
+                history.violations
+            );
+        }
+        let mut history = good();
+        history.out_of_range(P, 1);
+        history.audit(P, 1, 3, &(1..3).collect(), &BTreeSet::new());
+        assert_eq!(rules(&history), ["H5", "lost-write"]);
+    }
+}

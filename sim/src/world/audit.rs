@@ -1,0 +1,292 @@
+//! The end of a run: a healed world, one last reader of everything; and the power-cut oracle, which
+//! forks the disk, never the world.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use seedlog_core::api::{Request, Response};
+use seedlog_core::contract::{Effects, Halt, Input};
+use seedlog_core::error_code::ErrorCode;
+use seedlog_core::ids::{CallId, ConnId, ShardId};
+use seedlog_core::shard::Shard;
+use seedlog_core::time::Instant;
+
+use super::{config, Audit, World};
+use crate::client::{fetch_request, values, Client, Op, Role};
+use crate::history::Part;
+use crate::plan::Choices;
+use crate::report::Report;
+
+impl World {
+    /// Once every client is done, faults end and client 0 reads everything.
+    pub(super) fn maybe_audit(&mut self) {
+        let busy =
+            |client: &Client| client.left > 0 || client.waiting.is_some() || client.again.is_some();
+        if self.audit.is_some() || self.clients.iter().any(busy) {
+            return;
+        }
+        (self.disk.fail_write, self.disk.fail_sync, self.disk.full) = (None, false, false);
+        self.disk.bad_read = None;
+        self.clients[0].role = Role::Consumer;
+        let parts = self.history.partitions.keys().map(|part| {
+            (
+                *part,
+                Audit {
+                    start: -1,
+                    ..Audit::default()
+                },
+            )
+        });
+        self.audit = Some(parts.collect());
+        self.at(self.now_us + 1000, super::Event::Act { client: 0 });
+    }
+
+    /// What the last reader asks next.
+    pub(super) fn audit_op(&mut self) -> Op {
+        let open = self
+            .audit
+            .iter()
+            .flatten()
+            .find(|(_, part)| part.end.is_none_or(|end| part.next < end));
+        match open {
+            Some((part, audit)) => Op::Audit {
+                part: *part,
+                offset: audit.next,
+            },
+            None => Op::Audit {
+                part: (0, 0),
+                offset: 0,
+            },
+        }
+    }
+
+    /// Take what the last reader was given.
+    pub(super) fn audit_progress(&mut self, client: usize) {
+        let Some((part, offset, fetched)) = self.clients[client].audited.take() else {
+            return;
+        };
+        let Some(audit) = self.audit.as_mut().and_then(|audit| audit.get_mut(&part)) else {
+            return;
+        };
+        match fetched.error {
+            ErrorCode::None => {
+                audit.tries = 0;
+                audit.end = Some(fetched.high_watermark);
+                audit.start = audit.start.max(fetched.log_start_offset);
+                let found = match values(&fetched.records.concat(), offset) {
+                    Ok(found) => found,
+                    Err(reason) => {
+                        return self
+                            .history
+                            .violate("H2", format!("{part:?}@{offset}: {reason}"))
+                    }
+                };
+                audit.found.extend(found.iter().map(|(offset, _)| *offset));
+                audit.next = found.last().map_or(audit.next, |(last, _)| last + 1);
+                self.history.read(part, offset, &found);
+            }
+            // The log starts further on.
+            ErrorCode::OffsetOutOfRange => audit.next += 1,
+            ErrorCode::KafkaStorageError if audit.tries < 3 => audit.tries += 1,
+            ErrorCode::KafkaStorageError => {
+                audit.faulty.insert(offset);
+                audit.next += 1;
+                audit.start = audit.start.max(0);
+            }
+            code => self.history.violate(
+                "unexpected-error",
+                format!("{part:?}: audit {}", code.name()),
+            ),
+        }
+        let limit = self.history.part(part).max_end.max(0) + 1000;
+        let Some(audit) = self.audit.as_mut().and_then(|audit| audit.get_mut(&part)) else {
+            return;
+        };
+        if audit.next > limit && audit.end.is_none() {
+            audit.end = Some(0);
+        }
+    }
+
+    /// The run is over: judge it.
+    pub fn finish(mut self) -> Report {
+        for (part, audit) in self.audit.take().unwrap_or_default() {
+            let Some(end) = audit.end else { continue };
+            if !audit.faulty.is_empty() && !self.damaged {
+                let offset = audit.faulty.first().copied().unwrap_or_default();
+                self.history.violate(
+                    "storage-error",
+                    format!("{part:?}@{offset}: no fault was placed there"),
+                );
+            }
+            self.history
+                .audit(part, audit.start.max(0), end, &audit.found, &audit.faulty);
+        }
+        self.report.hash = self.hash.0;
+        self.report.simulated_us = self.now_us;
+        self.report.acks = self.history.acks;
+        self.report.reads = self.history.reads;
+        self.report.definite = self.history.definite;
+        self.report.unknown = self.history.unknown;
+        self.report.violations = self.history.violations;
+        self.report
+    }
+
+    /// 2.6: cut the power of a copy of the disk now, boot fresh shards on it, and look for everything
+    /// that was acknowledged or seen.
+    pub(super) fn power_cut_oracle(&mut self) {
+        self.mark("power-cut-oracle");
+        let mut disk = self.disk.clone();
+        (disk.fail_write, disk.fail_sync, disk.full, disk.bad_read) = (None, false, false, None);
+        disk.power_loss(&mut self.oracle);
+        let mut fork = Fork::boot(self, disk);
+        if let Some(reason) = fork.fatal.take() {
+            return self.history.violate("power-cut", reason);
+        }
+        let parts: Vec<Part> = self.history.partitions.keys().copied().collect();
+        for part in parts {
+            let (found, start, end, faulty) = fork.read_all(part);
+            let known = self.history.part(part).clone();
+            let owed = known.acked.keys().chain(known.seen.iter());
+            let lost = owed.copied().find(|offset| {
+                *offset >= start && !found.contains(offset) && !(faulty && self.damaged)
+            });
+            if let Some(offset) = lost {
+                let text = format!("{part:?}@{offset} is gone after a power cut ({start}..{end})");
+                return self.history.violate("power-cut", text);
+            }
+            if start > known.deleted_to && !known.retention && start > 0 && !faulty {
+                let text = format!("{part:?} starts at {start} after a power cut");
+                return self.history.violate("power-cut", text);
+            }
+        }
+    }
+}
+
+/// Fresh shards on a copy of the disk, stepped plainly.
+struct Fork {
+    shards: Vec<Shard>,
+    disk: crate::disk::SimDisk,
+    inputs: VecDeque<(usize, Input)>,
+    replies: Vec<Response>,
+    now: seedlog_core::time::Now,
+    calls: u64,
+    fatal: Option<String>,
+}
+
+impl Fork {
+    fn boot(world: &World, disk: crate::disk::SimDisk) -> Fork {
+        let mut fork = Fork {
+            shards: Vec::new(),
+            disk,
+            inputs: VecDeque::new(),
+            replies: Vec::new(),
+            now: world.now(),
+            calls: 0,
+            fatal: None,
+        };
+        let mut seeds = Choices::new(world.plan.seed, "fork", world.history.acks);
+        for shard in 0..world.plan.shards {
+            let mut out = Effects::default();
+            let config = config(world.plan.shards, shard, world.knobs);
+            fork.shards
+                .push(Shard::boot(config, seeds.seed(), fork.now, &mut out));
+            fork.carry_out(usize::from(shard), out);
+        }
+        fork.run();
+        fork
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            let result = self.disk.run(&op.request);
+            self.inputs
+                .push_back((shard, Input::Disk { op: op.op, result }));
+        }
+        for (to, message) in out.neighbours {
+            let from = ShardId(shard as u16);
+            self.inputs
+                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
+        }
+        self.replies
+            .extend(out.replies.into_iter().map(|(_, _, response)| response));
+        if let Some(Halt::Fatal(reason)) = out.halt {
+            self.fatal = Some(reason);
+        }
+    }
+
+    fn run(&mut self) {
+        loop {
+            let next = self.inputs.pop_front();
+            let idle = next.is_none();
+            let turns = match &next {
+                Some((shard, _)) => *shard..*shard + 1,
+                None => 0..self.shards.len(),
+            };
+            if let Some((shard, input)) = next {
+                let mut out = Effects::default();
+                self.shards[shard].handle(self.now, input, &mut out);
+                self.carry_out(shard, out);
+            }
+            for shard in turns {
+                let mut out = Effects::default();
+                self.shards[shard].settle(self.now, &mut out);
+                self.carry_out(shard, out);
+            }
+            if idle && self.inputs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn fetch(&mut self, part: Part, offset: i64) -> Option<seedlog_core::api::PartitionFetched> {
+        self.calls += 1;
+        let request = Request::Fetch(fetch_request(part, offset, 0));
+        let input = Input::Client {
+            conn: ConnId(1),
+            call: CallId(self.calls),
+            request,
+        };
+        self.inputs.push_back((0, input));
+        self.now.mono = Instant(self.now.mono.0 + 1);
+        self.run();
+        match self.replies.pop()? {
+            Response::Fetch(response) => {
+                Some(response.topics.into_iter().next()?.1.into_iter().next()?)
+            }
+            _ => None,
+        }
+    }
+
+    /// Every offset that can be read, the log's start and end, and whether something was faulty.
+    fn read_all(&mut self, part: Part) -> (BTreeSet<i64>, i64, i64, bool) {
+        let (mut found, mut start, mut end, mut next, mut faulty) =
+            (BTreeSet::new(), 0, 0, 0, false);
+        for _ in 0..100_000 {
+            let Some(fetched) = self.fetch(part, next) else {
+                break;
+            };
+            match fetched.error {
+                ErrorCode::None => {
+                    (start, end) = (fetched.log_start_offset, fetched.high_watermark);
+                    let Ok(read) = values(&fetched.records.concat(), next) else {
+                        break;
+                    };
+                    found.extend(read.iter().map(|(offset, _)| *offset));
+                    match read.last() {
+                        Some((last, _)) => next = last + 1,
+                        None => break,
+                    }
+                }
+                ErrorCode::KafkaStorageError => {
+                    faulty = true;
+                    next += 1;
+                }
+                ErrorCode::OffsetOutOfRange if found.is_empty() && !faulty => next += 1,
+                _ => break,
+            }
+            if next > 50_000 {
+                break;
+            }
+        }
+        (found, start, end, faulty)
+    }
+}
