@@ -158,7 +158,7 @@ fn config(folder: &Folder, shard: u16) -> Config {
         auto_create_topics: true,
         default_partitions: 1,
         request_pool_bytes: 128 << 20,
-        journal_initial_bytes: 4 << 20,
+        journal_initial_bytes: 32 << 20,
         journal_max_bytes: 256 << 20,
         knobs: Knobs::default(),
     }

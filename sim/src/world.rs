@@ -233,16 +233,7 @@ impl World {
             }
             Event::Timer { life, shard, at } if life == self.life => self.timer(shard, at),
             Event::Turn { .. } | Event::Timer { .. } | Event::Neighbour { .. } => {}
-            Event::Disk { op, .. } => {
-                // The process is gone; the kernel may have been given the write.
-                if !matches!(
-                    op.request,
-                    DiskRequest::Read { .. } | DiskRequest::List { .. }
-                ) && self.choices.chance(1, 2)
-                {
-                    let _ = self.disk.run(&op.request);
-                }
-            }
+            Event::Disk { .. } => {}
             Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
             Event::ToClient {
                 client,
@@ -293,11 +284,36 @@ impl World {
             return;
         }
         self.life += 1;
+        self.end_disk_ops();
         for client in 0..self.clients.len() {
             self.lose_connection(client);
         }
         let after = self.choices.between(10_000, 200_000);
         self.at(self.now_us + after, Event::Restart);
+    }
+
+    /// The process is gone: the kernel ends what it was given, or was not given it any more, before
+    /// another process can open the folder.
+    fn end_disk_ops(&mut self) {
+        let open = |event: &Event| matches!(event, Event::Disk { .. });
+        let keys: Vec<(u64, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, event)| open(event))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let Some(Event::Disk { op, .. }) = self.queue.remove(&key) else {
+                continue;
+            };
+            let reads = matches!(
+                op.request,
+                DiskRequest::Read { .. } | DiskRequest::List { .. }
+            );
+            if !reads && self.choices.chance(1, 2) {
+                let _ = self.disk.run(&op.request);
+            }
+        }
     }
 
     fn deliver(&mut self, shard: usize, input: Input) {
@@ -648,8 +664,6 @@ impl World {
             FaultKind::PowerLoss if self.broker.is_some() => {
                 self.mark("power-loss");
                 self.stop_broker();
-                self.queue
-                    .retain(|_, event| !matches!(event, Event::Disk { .. }));
                 self.disk
                     .power_loss(&mut Choices::new(fault.value, "cut", self.plan.seed));
             }

@@ -44,8 +44,11 @@ pub struct BlockHeader {
     pub payload: u32,
     /// Checksum of the payload.
     pub payload_crc: u32,
-    /// The previous block's `payload_crc`.
-    pub previous_crc: u32,
+    /// The previous block's [`BlockHeader::link`].
+    pub previous: u32,
+    /// Drawn anew at every start: a block that was cut off by an earlier recovery never links to one
+    /// written since, even if both look the same otherwise.
+    pub incarnation: u64,
     /// Every block up to this sequence was durable when this one was written.
     pub attested: u64,
     /// Blocks before this sequence are no longer needed.
@@ -61,7 +64,8 @@ impl BlockHeader {
         out.put_u64(self.seq);
         out.put_u32(self.payload);
         out.put_u32(self.payload_crc);
-        out.put_u32(self.previous_crc);
+        out.put_u32(self.previous);
+        out.put_u64(self.incarnation);
         out.put_u64(self.attested);
         out.put_u64(self.tail);
         out.put_bytes(0, BLOCK_HEADER - 4 - out.len());
@@ -87,10 +91,16 @@ impl BlockHeader {
             seq: bytes.get_u64(),
             payload: bytes.get_u32(),
             payload_crc: bytes.get_u32(),
-            previous_crc: bytes.get_u32(),
+            previous: bytes.get_u32(),
+            incarnation: bytes.get_u64(),
             attested: bytes.get_u64(),
             tail: bytes.get_u64(),
         })
+    }
+
+    /// What the next block says to name this one as its predecessor.
+    pub fn link(&self) -> u32 {
+        crc32c::crc32c(&self.encode())
     }
 
     /// Pages the block takes.
@@ -130,8 +140,10 @@ pub struct Ring {
     pub head: u64,
     /// Sequence of the next block.
     pub next_seq: u64,
-    /// Checksum of the last block's payload.
-    pub previous_crc: u32,
+    /// The last block's link.
+    pub previous: u32,
+    /// See [`BlockHeader::incarnation`].
+    pub incarnation: u64,
     /// Highest sequence known to be durable.
     pub durable_seq: u64,
     /// Live blocks, oldest first.
@@ -146,7 +158,8 @@ impl Ring {
             capacity,
             head: FIRST_PAGE,
             next_seq: 1,
-            previous_crc: 0,
+            previous: 0,
+            incarnation: 0,
             durable_seq: 0,
             live: VecDeque::new(),
         }
@@ -211,7 +224,8 @@ impl Ring {
             seq: self.next_seq,
             payload: payload as u32,
             payload_crc: crc,
-            previous_crc: self.previous_crc,
+            previous: self.previous,
+            incarnation: self.incarnation,
             attested: self.durable_seq,
             tail,
         };
@@ -228,7 +242,7 @@ impl Ring {
         });
         self.head = page + pages;
         self.next_seq += 1;
-        self.previous_crc = crc;
+        self.previous = header.link();
         (header.seq, pieces)
     }
 

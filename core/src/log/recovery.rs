@@ -181,7 +181,7 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
             is_whole(file, header, *page)
                 && live
                     .last()
-                    .is_none_or(|(before, _)| before.payload_crc == header.previous_crc)
+                    .is_none_or(|(before, _)| before.link() == header.previous)
         });
         match linked {
             Some((header, page)) => live.push((*header, *page)),
@@ -234,7 +234,7 @@ fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
         });
         out.head = page + header.pages();
         out.next_seq = header.seq + 1;
-        out.previous_crc = header.payload_crc;
+        out.previous = header.link();
     }
     out.durable_seq = chain.attested.min(out.next_seq - 1);
     Found::Journal(Box::new(Recovered {
@@ -277,6 +277,7 @@ mod tests {
             let page = ring.room_for(1).expect("room");
             let (seq, pieces) = ring.next_block(page, vec![frame(offset).encode()], 1);
             ring.durable_seq = seq;
+            ring.incarnation = 5;
             let at = (page * PAGE) as usize;
             let bytes = pieces.concat();
             file[at..at + bytes.len()].copy_from_slice(&bytes);
@@ -339,6 +340,34 @@ mod tests {
             panic!()
         };
         assert_eq!(found.frames.len(), 2);
+    }
+
+    #[test]
+    fn a_block_that_was_cut_off_does_not_come_back() {
+        let (file, _) = journal(5);
+        // Block 4 is lost, so 5 is cut; the next start writes another block 4 that looks the same.
+        let mut cut = file.clone();
+        let at = ((FIRST_PAGE + 3) * PAGE) as usize;
+        cut[at..at + PAGE as usize].fill(0);
+        for page in [FIRST_PAGE + 4] {
+            let at = (page * PAGE) as usize;
+            let mut header = BlockHeader::decode(&cut[at..]).expect("block 5");
+            header.attested = 3;
+            cut[at..at + BLOCK_HEADER].copy_from_slice(&header.encode());
+        }
+        let Found::Journal(mut found) = read(&cut) else {
+            panic!("journal")
+        };
+        assert_eq!((found.frames.len(), found.torn), (3, 2));
+        found.ring.incarnation = 6;
+        let (_, pieces) = found
+            .ring
+            .next_block(FIRST_PAGE + 3, vec![frame(3).encode()], 1);
+        cut[at..at + PAGE as usize].copy_from_slice(&pieces.concat());
+        let Found::Journal(found) = read(&cut) else {
+            panic!("journal")
+        };
+        assert_eq!((found.frames.len(), found.torn), (4, 1));
     }
 
     #[test]

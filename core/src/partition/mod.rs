@@ -164,6 +164,18 @@ impl Replica {
         self.high_watermark != before
     }
 
+    /// Rows of closed segments can be read again; those a write-behind may have to take back cannot.
+    fn forget_sealed_rows(&mut self) {
+        let covered = self.covered_end();
+        let sealed = self.segments.len().saturating_sub(1);
+        for segment in self.segments[..sealed]
+            .iter_mut()
+            .filter(|s| s.end <= covered)
+        {
+            segment.rows = None;
+        }
+    }
+
     /// Oldest journal block this replica still needs.
     pub fn oldest_seq(&self) -> u64 {
         match self.tail.front() {

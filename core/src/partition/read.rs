@@ -149,10 +149,7 @@ impl Replica {
         let Some(rows) = decode_rows(bytes, count) else {
             return false;
         };
-        let sealed = self.segments.len().saturating_sub(1);
-        for segment in &mut self.segments[..sealed] {
-            segment.rows = None;
-        }
+        self.forget_sealed_rows();
         let segment = self
             .segments
             .iter_mut()

@@ -111,6 +111,9 @@ impl Replica {
         requests.push(DiskRequest::Unlink {
             file: self.rows_path(base),
         });
+        // The name is in use again: an older file of it is unlinked now, not later.
+        let names = [self.segment_path(base), self.rows_path(base)];
+        self.doomed.retain(|file| !names.contains(file));
         self.roll_next = false;
         self.segments.push(Segment {
             base,
@@ -219,10 +222,7 @@ impl Replica {
                 self.tail_bytes -= u64::from(batch.row.size);
             }
         }
-        let sealed = self.segments.len().saturating_sub(1);
-        for segment in &mut self.segments[..sealed] {
-            segment.rows = None;
-        }
+        self.forget_sealed_rows();
         std::mem::take(&mut self.doomed)
     }
 

@@ -73,6 +73,7 @@ impl Shard {
             });
         }
         self.journal = Journal::new(self.journal.path.clone(), recovered.ring);
+        self.journal.ring.incarnation = self.draw_u64();
         for (seq, frame) in recovered.frames {
             if let Err(reason) = self.replay(now, seq, frame) {
                 let reason = format!("{}: block {seq}: {reason}", self.journal.path);
@@ -180,13 +181,18 @@ impl Shard {
                 out,
             );
         }
-        if let Stage::Formatting { pending } = self.stage {
-            self.stage = match pending {
-                1 => Stage::Opening { fresh: true },
-                _ => Stage::Formatting {
-                    pending: pending - 1,
-                },
-            };
+        match self.stage {
+            Stage::Formatting { pending: 0 } => self.stage = Stage::Opening { fresh: true },
+            Stage::Formatting { pending } => {
+                let pending = pending - 1;
+                self.stage = Stage::Formatting { pending };
+                if pending == 0 {
+                    // Only now: the entry to be made durable must be there first.
+                    let dir = "journal".into();
+                    self.disk(DiskRequest::SyncDir { dir }, Purpose::Format, out);
+                }
+            }
+            _ => {}
         }
     }
 

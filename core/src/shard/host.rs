@@ -66,7 +66,12 @@ impl Shard {
                         continue;
                     }
                     match what {
-                        PartAsk::Produce(records) => self.produce(now, ask, slot, id, records, out),
+                        PartAsk::Produce(records) if self.stalled.is_empty() => {
+                            self.produce(now, ask, slot, id, records, out)
+                        }
+                        PartAsk::Produce(records) => {
+                            self.stalled.push_back((ask, slot, id, records))
+                        }
                         PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
                         PartAsk::Offset(query) => self.find_offset(now, ask, slot, id, query, out),
                         PartAsk::Epoch(current, asked) => {
@@ -121,12 +126,17 @@ impl Shard {
         out: &mut Effects,
     ) {
         let index = id.index as i32;
-        let room = self.journal.has_room_for(records.len(), self.max_pages());
+        let room = self.journal.has_room_for(records.len());
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
         let failed =
             |code, text| PartAsk::Produce(bytes::Bytes::new()).failed(index, code, Some(text));
+        let fits_never = records.len() as u64 > self.config.journal_max_bytes / 4;
+        if !room && !self.journal.disk_full && !fits_never {
+            // The ring grows or is freed soon; who came first goes first.
+            return self.stalled.push_back((ask, slot, id, records));
+        }
         if self.config.knobs.producers_before_append && !room {
             // M63: the table learns of a batch that is then refused.
             let _ = replica.append(&records, now.wall_ms);
@@ -168,6 +178,25 @@ impl Shard {
             until,
             part,
         });
+    }
+
+    /// Produce calls that waited for room in the journal, in order.
+    pub(super) fn resume_stalled(&mut self, now: Now, out: &mut Effects) {
+        while let Some((_, _, _, records)) = self.stalled.front() {
+            if !self.journal.has_room_for(records.len()) && !self.journal.disk_full {
+                return;
+            }
+            let Some((ask, slot, id, records)) = self.stalled.pop_front() else {
+                return;
+            };
+            if self.replicas.contains_key(&id) {
+                self.produce(now, ask, slot, id, records, out);
+            } else {
+                let code = ErrorCode::UnknownTopicOrPartition;
+                let part = PartAsk::Produce(records).failed(id.index as i32, code, None);
+                self.part_done(now, ask, slot, part, out);
+            }
+        }
     }
 
     /// Batches below `end` are durable: who waited for them is answered, readers are woken.

@@ -1,6 +1,8 @@
 //! The shard's side of its journal: frames staged by a turn, one block in flight, what its
 //! completion releases, and the checkpoints that free the ring.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::{Purpose, Shard, Stage};
@@ -8,7 +10,7 @@ use crate::contract::{Effects, Halt, Note};
 use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
 use crate::ids::{PartitionId, ShardId};
 use crate::log::frame::Frame;
-use crate::log::journal::{pages_for, Ring, PAGE};
+use crate::log::journal::{pages_for, Ring, BLOCK_HEADER, PAGE};
 use crate::partition::{Job, Replica};
 use crate::time::{Instant, Now};
 
@@ -56,7 +58,8 @@ pub(super) struct Journal {
     pub ring: Ring,
     pub staged: Vec<Bytes>,
     pub staged_bytes: usize,
-    pub marks: Vec<Mark>,
+    /// What each staged frame changes, with its pieces and bytes.
+    pub marks: VecDeque<(Mark, usize, usize)>,
     pub in_flight: Option<InFlight>,
     pub growing: bool,
     pub no_growth_until: Instant,
@@ -76,7 +79,7 @@ impl Journal {
             ring,
             staged: Vec::new(),
             staged_bytes: 0,
-            marks: Vec::new(),
+            marks: VecDeque::new(),
             in_flight: None,
             growing: false,
             no_growth_until: Instant(0),
@@ -90,25 +93,36 @@ impl Journal {
     }
 
     pub fn stage(&mut self, pieces: impl IntoIterator<Item = Bytes>, mark: Mark) {
+        let (before, size) = (self.staged.len(), self.staged_bytes);
         for piece in pieces {
             self.staged_bytes += piece.len();
             self.staged.push(piece);
         }
-        self.marks.push(mark);
+        let (pieces, bytes) = (self.staged.len() - before, self.staged_bytes - size);
+        self.marks.push_back((mark, pieces, bytes));
     }
 
-    /// Room for client batches, a reserve for manifests kept back.
-    pub fn has_room_for(&self, bytes: usize, max_pages: u64) -> bool {
-        let reserve = self.ring.capacity / 8;
-        let wanted = pages_for((self.staged_bytes + bytes) as u64) + reserve;
-        let largest = match self.ring.can_grow() && !self.disk_full {
-            true => self
-                .ring
-                .largest_block()
-                .max(max_pages.saturating_sub(self.ring.head)),
-            false => self.ring.largest_block(),
-        };
-        largest > wanted
+    /// The staged frames, from the first on, that fit into a block of `limit` bytes.
+    fn take_staged(&mut self, limit: usize) -> (Vec<Bytes>, Vec<Mark>) {
+        let (mut count, mut size, mut marks) = (0, 0, Vec::new());
+        while let Some((_, pieces, bytes)) = self.marks.front() {
+            if size + bytes > limit {
+                break;
+            }
+            count += pieces;
+            size += bytes;
+            marks.extend(self.marks.pop_front().map(|(mark, ..)| mark));
+        }
+        self.staged_bytes -= size;
+        let rest = self.staged.split_off(count);
+        (std::mem::replace(&mut self.staged, rest), marks)
+    }
+
+    /// Room for client batches now, a reserve for manifests and starts kept back: without it a full
+    /// ring could never be freed. Room that the ring may yet grow by does not count.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let reserve = self.ring.capacity / 4;
+        self.ring.largest_block() > pages_for((self.staged_bytes + bytes) as u64) + reserve
     }
 }
 
@@ -128,14 +142,17 @@ impl Shard {
         if self.journal.staged.is_empty() && !opening {
             return self.attest(now, out);
         }
-        let payload = self.journal.staged_bytes as u64;
-        let pages = pages_for(payload);
-        let Some(page) = self.journal.ring.room_for(pages) else {
-            return self.grow(now, pages, out);
+        let whole = pages_for(self.journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
+        let pages = whole.min(self.journal.ring.largest_block());
+        let limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
+        let page = self.journal.ring.room_for(pages).filter(|_| pages > 0);
+        let (frames, marks) = match page {
+            Some(_) => self.journal.take_staged(limit),
+            None => Default::default(),
         };
-        let frames = std::mem::take(&mut self.journal.staged);
-        self.journal.staged_bytes = 0;
-        let marks = std::mem::take(&mut self.journal.marks);
+        let Some(page) = page.filter(|_| opening || !marks.is_empty()) else {
+            return self.grow(now, whole, out);
+        };
         self.put_block(now, page, frames, marks, true, out);
         self.opened = true;
     }
@@ -188,14 +205,12 @@ impl Shard {
     /// The frames of this mark are in block `seq` now.
     fn note_block(&mut self, mark: &Mark, seq: u64) {
         match mark {
-            Mark::Batches(id, _) => {
+            Mark::Batches(id, end) => {
                 if let Some(replica) = self.replicas.get_mut(id) {
-                    let staged = replica
-                        .tail
-                        .iter_mut()
-                        .rev()
-                        .take_while(|batch| batch.seq == 0);
-                    staged.for_each(|batch| batch.seq = seq);
+                    let staged = replica.tail.iter_mut().rev();
+                    let staged = staged.skip_while(|batch| batch.row.next > *end);
+                    let fresh = staged.take_while(|batch| batch.seq == 0);
+                    fresh.for_each(|batch| batch.seq = seq);
                 }
             }
             Mark::Created(id) => {
@@ -223,7 +238,9 @@ impl Shard {
         if now.mono < at && !self.shutting_down {
             return;
         }
-        match self.journal.ring.room_for(1) {
+        // The reserve is for manifests, which free the ring, not for attestations.
+        let roomy = self.journal.ring.largest_block() > self.journal.ring.capacity / 8;
+        match self.journal.ring.room_for(1).filter(|_| roomy) {
             Some(page) => self.put_block(now, page, Vec::new(), Vec::new(), false, out),
             None => self.journal.attested = self.journal.ring.durable_seq,
         }
@@ -518,6 +535,7 @@ impl Shard {
         let ring = self.draw_u64();
         let pages = (self.config.journal_initial_bytes / PAGE).max(16);
         self.journal = Journal::new(self.journal.path.clone(), Ring::fresh(ring, pages));
+        self.journal.ring.incarnation = self.draw_u64();
         let header = crate::log::journal::file_header(
             ring,
             self.config.cluster_id,
@@ -525,7 +543,7 @@ impl Shard {
             self.config.shard.0,
         );
         let file = self.journal.path.clone();
-        self.stage = Stage::Formatting { pending: 3 };
+        self.stage = Stage::Formatting { pending: 2 };
         self.disk(
             DiskRequest::Allocate {
                 file: file.clone(),
@@ -541,13 +559,6 @@ impl Shard {
                 offset: 0,
                 pieces,
                 sync: true,
-            },
-            Purpose::Format,
-            out,
-        );
-        self.disk(
-            DiskRequest::SyncDir {
-                dir: "journal".into(),
             },
             Purpose::Format,
             out,

@@ -89,6 +89,8 @@ pub struct Shard {
     asks: BTreeMap<u64, AskRow>,
     next_ask: u64,
     waits: BTreeMap<PartitionId, VecDeque<host::Wait>>,
+    /// Batches that wait for room in the journal: (ask, slot, partition, batch).
+    stalled: VecDeque<(u64, u32, PartitionId, bytes::Bytes)>,
     interests: BTreeMap<PartitionId, BTreeSet<(ShardId, u64)>>,
     interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
     producer_ids: (i64, i64),
@@ -122,6 +124,7 @@ impl Shard {
             asks: BTreeMap::new(),
             next_ask: 0,
             waits: BTreeMap::new(),
+            stalled: VecDeque::new(),
             interests: BTreeMap::new(),
             interest_of: BTreeMap::new(),
             producer_ids: (0, 0),
@@ -176,6 +179,7 @@ impl Shard {
                 *until = Instant(0);
             }
         }
+        self.resume_stalled(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
         if self.shutting_down {
@@ -207,10 +211,11 @@ impl Shard {
     /// How much client work the shard takes now.
     pub fn appetite(&self) -> Appetite {
         let pool = self.config.request_pool_bytes;
-        let tail: u64 = self.journal.staged_bytes as u64;
-        Appetite {
-            client_bytes: pool.saturating_sub(self.held_bytes + tail),
-        }
+        let room = match self.stalled.is_empty() {
+            true => pool.saturating_sub(self.held_bytes + self.journal.staged_bytes as u64),
+            false => 0,
+        };
+        Appetite { client_bytes: room }
     }
 
     /// Assert the invariants; after `settle`, each turn in the simulator, sampled in the node.
@@ -240,6 +245,16 @@ impl Shard {
     /// True once clients are served.
     pub fn is_ready(&self) -> bool {
         self.stage == Stage::Ready && self.image.is_some()
+    }
+
+    /// How far this shard is, for reports.
+    pub fn stage_name(&self) -> String {
+        format!(
+            "{:?}, {} of {} pages free",
+            self.stage,
+            self.journal.ring.free_pages(),
+            self.journal.ring.capacity
+        )
     }
 
     /// (log start, high watermark, log end) of a partition hosted here: for checkers and tests.

@@ -192,6 +192,15 @@ impl Fork {
             fork.carry_out(usize::from(shard), out);
         }
         fork.run();
+        if fork.fatal.is_none() && !fork.shards.iter().all(Shard::is_ready) {
+            fork.fatal = Some(format!(
+                "a shard does not come up: {:?}",
+                fork.shards
+                    .iter()
+                    .map(Shard::stage_name)
+                    .collect::<Vec<_>>()
+            ));
+        }
         fork
     }
 
