@@ -21,7 +21,8 @@ def make(name, codec, i):
 def write_confluent(addr):
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
-    for f in AdminClient({"bootstrap.servers": addr}).create_topics([NewTopic("confluent", 2, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": addr})
+    for f in admin.create_topics([NewTopic("confluent", 2, 1)]).values():
         f.result(20)
     log = []
     for codec in CODECS:
