@@ -349,12 +349,10 @@ mod tests {
         let mut cut = file.clone();
         let at = ((FIRST_PAGE + 3) * PAGE) as usize;
         cut[at..at + PAGE as usize].fill(0);
-        for page in [FIRST_PAGE + 4] {
-            let at = (page * PAGE) as usize;
-            let mut header = BlockHeader::decode(&cut[at..]).expect("block 5");
-            header.attested = 3;
-            cut[at..at + BLOCK_HEADER].copy_from_slice(&header.encode());
-        }
+        let last = ((FIRST_PAGE + 4) * PAGE) as usize;
+        let mut header = BlockHeader::decode(&cut[last..]).expect("block 5");
+        header.attested = 3;
+        cut[last..last + BLOCK_HEADER].copy_from_slice(&header.encode());
         let Found::Journal(mut found) = read(&cut) else {
             panic!("journal")
         };
