@@ -401,7 +401,9 @@ impl Shard {
             .min(ledger)
             .min(self.journal.ring.next_seq)
             .max(self.journal.tail);
-        let horizon = self.journal.ring.next_seq.saturating_sub(1);
+        // Only the older half is moved on: moving everything would refill the ring with manifests.
+        let live = &self.journal.ring.live;
+        let horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
         if ledger < horizon {
             self.stage_snapshot();
         }
