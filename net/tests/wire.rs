@@ -17,8 +17,15 @@ fn topic() -> TopicRef {
     }
 }
 
-/// A request and an answer of every API, with values that every version carries.
+/// A request and an answer of the APIs below, with values that every version carries.
 fn samples() -> Vec<(i16, Request, Response)> {
+    let mut samples = data_samples().to_vec();
+    samples.extend(offset_samples());
+    samples.extend(admin_samples());
+    samples
+}
+
+fn data_samples() -> [(i16, Request, Response); 2] {
     let batch = Bytes::from(vec![7; 2000]);
     let produced = PartitionProduced {
         index: 2,
@@ -40,6 +47,42 @@ fn samples() -> Vec<(i16, Request, Response)> {
         last_fetched_epoch: -1,
         max_bytes: 99,
     };
+    let produce = ProduceRequest {
+        acks: -1,
+        timeout_ms: 5,
+        topics: vec![TopicProduce {
+            topic: topic(),
+            partitions: vec![(2, Some(batch)), (3, None)],
+        }],
+        ..Default::default()
+    };
+    let topics = vec![(topic(), vec![produced])];
+    let fetch = FetchRequest {
+        max_wait_ms: 1,
+        min_bytes: 2,
+        max_bytes: 3,
+        session_epoch: -1,
+        topics: vec![TopicFetch {
+            topic: topic(),
+            partitions: vec![fetch],
+        }],
+        ..Default::default()
+    };
+    let answer = FetchResponse {
+        topics: vec![(topic(), vec![fetched])],
+        ..Default::default()
+    };
+    [
+        (
+            0,
+            Request::Produce(produce),
+            Response::Produce(ProduceResponse { topics }),
+        ),
+        (1, Request::Fetch(fetch), Response::Fetch(answer)),
+    ]
+}
+
+fn offset_samples() -> [(i16, Request, Response); 2] {
     let query = PartitionOffsetQuery {
         index: 1,
         current_leader_epoch: -1,
@@ -52,41 +95,13 @@ fn samples() -> Vec<(i16, Request, Response)> {
         leader_epoch: -1,
         ..Default::default()
     };
-    let name = "clicks".to_string();
-    vec![
-        (
-            0,
-            Request::Produce(ProduceRequest {
-                acks: -1,
-                timeout_ms: 5,
-                topics: vec![TopicProduce {
-                    topic: topic(),
-                    partitions: vec![(2, Some(batch)), (3, None)],
-                }],
-                ..Default::default()
-            }),
-            Response::Produce(ProduceResponse {
-                topics: vec![(topic(), vec![produced])],
-            }),
-        ),
-        (
-            1,
-            Request::Fetch(FetchRequest {
-                max_wait_ms: 1,
-                min_bytes: 2,
-                max_bytes: 3,
-                session_epoch: -1,
-                topics: vec![TopicFetch {
-                    topic: topic(),
-                    partitions: vec![fetch],
-                }],
-                ..Default::default()
-            }),
-            Response::Fetch(FetchResponse {
-                topics: vec![(topic(), vec![fetched])],
-                ..Default::default()
-            }),
-        ),
+    let trim = DeleteRecordsRequest {
+        topics: vec![(topic(), vec![(1, 5)])],
+    };
+    let trimmed = DeleteRecordsResponse {
+        topics: vec![(topic(), vec![(1, 5, ErrorCode::None)])],
+    };
+    [
         (
             2,
             Request::ListOffsets(ListOffsetsRequest {
@@ -97,67 +112,73 @@ fn samples() -> Vec<(i16, Request, Response)> {
             }),
         ),
         (
-            3,
-            Request::Metadata(MetadataRequest {
-                topics: Some(vec![topic()]),
-                allow_auto_topic_creation: true,
-            }),
-            Response::Metadata(MetadataResponse {
-                brokers: vec![(NodeId(0), Some(("h".into(), 9)))],
-                topics: vec![TopicMetadata {
-                    topic: topic(),
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }),
+            21,
+            Request::DeleteRecords(trim),
+            Response::DeleteRecords(trimmed),
         ),
+    ]
+}
+
+fn admin_samples() -> [(i16, Request, Response); 4] {
+    let name = "clicks".to_string();
+    let metadata = MetadataResponse {
+        brokers: vec![(NodeId(0), Some(("h".into(), 9)))],
+        topics: vec![TopicMetadata {
+            topic: topic(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let ask = MetadataRequest {
+        topics: Some(vec![topic()]),
+        allow_auto_topic_creation: true,
+    };
+    let wanted = NewTopic {
+        name: name.clone(),
+        partitions: 3,
+        configs: vec![("retention.ms".into(), Some("1".into()))],
+        ..Default::default()
+    };
+    let create = CreateTopicsRequest {
+        topics: vec![wanted],
+        ..Default::default()
+    };
+    let created = TopicCreated {
+        name: name.clone(),
+        error: ErrorCode::InvalidTopic,
+        ..Default::default()
+    };
+    let init = InitProducerIdRequest {
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    let inited = InitProducerIdResponse {
+        producer_id: 77,
+        ..Default::default()
+    };
+    let partitions = CreatePartitionsRequest {
+        topics: vec![(name, 5, None)],
+        ..Default::default()
+    };
+    [
+        (3, Request::Metadata(ask), Response::Metadata(metadata)),
         (
             19,
-            Request::CreateTopics(CreateTopicsRequest {
-                topics: vec![NewTopic {
-                    name: name.clone(),
-                    partitions: 3,
-                    configs: vec![("retention.ms".into(), Some("1".into()))],
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }),
+            Request::CreateTopics(create),
             Response::CreateTopics(CreateTopicsResponse {
-                topics: vec![TopicCreated {
-                    name: name.clone(),
-                    error: ErrorCode::InvalidTopic,
-                    ..Default::default()
-                }],
+                topics: vec![created],
             }),
         ),
         (
             22,
-            Request::InitProducerId(InitProducerIdRequest {
-                producer_id: -1,
-                producer_epoch: -1,
-                ..Default::default()
-            }),
-            Response::InitProducerId(InitProducerIdResponse {
-                producer_id: 77,
-                ..Default::default()
-            }),
+            Request::InitProducerId(init),
+            Response::InitProducerId(inited),
         ),
         (
             37,
-            Request::CreatePartitions(CreatePartitionsRequest {
-                topics: vec![(name, 5, None)],
-                ..Default::default()
-            }),
+            Request::CreatePartitions(partitions),
             Response::CreatePartitions(CreatePartitionsResponse::default()),
-        ),
-        (
-            21,
-            Request::DeleteRecords(DeleteRecordsRequest {
-                topics: vec![(topic(), vec![(1, 5)])],
-            }),
-            Response::DeleteRecords(DeleteRecordsResponse {
-                topics: vec![(topic(), vec![(1, 5, ErrorCode::None)])],
-            }),
         ),
     ]
 }

@@ -303,11 +303,8 @@ mod tests {
                 past_cache: true,
             },
         ];
-        for (index, request) in requests.into_iter().enumerate() {
-            executor.submit(DiskOp {
-                op: OpId(index as u64),
-                request,
-            });
+        for (op, request) in (0..).map(OpId).zip(requests) {
+            executor.submit(DiskOp { op, request });
         }
         let mut results = Vec::new();
         while results.len() < 8 {

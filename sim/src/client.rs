@@ -253,39 +253,8 @@ impl Client {
                     self.producer = Some((response.producer_id, response.producer_epoch));
                 }
             }
-            (
-                Op::Produce {
-                    part,
-                    batch,
-                    values,
-                    acked_before,
-                },
-                Response::Produce(response),
-            ) => {
-                let outcome = &response.topics[0].1[0];
-                match outcome.error {
-                    ErrorCode::None => {
-                        history.definite += 1;
-                        history.acked(part, outcome.base_offset, &values, acked_before);
-                    }
-                    ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition
-                        if matches!(self.role, Role::Producer { idempotent: true }) =>
-                    {
-                        self.again = Some(Op::Produce {
-                            part,
-                            batch,
-                            values,
-                            acked_before,
-                        });
-                    }
-                    ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition => {
-                        history.definite += 1;
-                        history.failed(part, &values);
-                    }
-                    code => {
-                        history.violate("unexpected-error", format!("{part:?}: {}", code.name()))
-                    }
-                }
+            (op @ Op::Produce { .. }, Response::Produce(response)) => {
+                self.produced(op, &response.topics[0].1[0], history)
             }
             (
                 Op::Fetch {
@@ -332,6 +301,36 @@ impl Client {
                     format!("{op:?} was answered {response:?}"),
                 );
             }
+        }
+    }
+
+    /// The outcome of a produce. An idempotent producer sends a refused batch again, as its sequence
+    /// must not be skipped.
+    fn produced(&mut self, op: Op, outcome: &PartitionProduced, history: &mut History) {
+        let Op::Produce {
+            part,
+            values,
+            acked_before,
+            ..
+        } = &op
+        else {
+            return;
+        };
+        match outcome.error {
+            ErrorCode::None => {
+                history.definite += 1;
+                history.acked(*part, outcome.base_offset, values, *acked_before);
+            }
+            ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition
+                if matches!(self.role, Role::Producer { idempotent: true }) =>
+            {
+                self.again = Some(op);
+            }
+            ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition => {
+                history.definite += 1;
+                history.failed(*part, values);
+            }
+            code => history.violate("unexpected-error", format!("{part:?}: {}", code.name())),
         }
     }
 

@@ -171,16 +171,30 @@ impl Ring {
         (self.capacity - FIRST_PAGE).saturating_sub(used)
     }
 
-    /// Pages of the largest block that can be written now.
-    pub fn largest_block(&self) -> u64 {
+    /// Free pages in a row: at the head, and those reached by going on at the ring's start.
+    pub fn runs(&self) -> (u64, u64) {
         let Some(oldest) = self.live.front() else {
-            return self.capacity - FIRST_PAGE;
+            return (self.capacity - FIRST_PAGE, 0);
         };
+        // One page stays free so that a full ring is never taken for an empty one.
         if self.head > oldest.page {
             let wrapped = (oldest.page - FIRST_PAGE).saturating_sub(1);
-            return wrapped.max(self.capacity.saturating_sub(self.head));
+            return (self.capacity.saturating_sub(self.head), wrapped);
         }
-        (oldest.page - self.head).saturating_sub(1)
+        ((oldest.page - self.head).saturating_sub(1), 0)
+    }
+
+    /// Pages of the largest block that can be written now.
+    pub fn largest_block(&self) -> u64 {
+        let (at_head, at_start) = self.runs();
+        at_head.max(at_start)
+    }
+
+    /// True if blocks of `pages` in all, cut anywhere between frames, leave `reserve` pages free.
+    pub fn leaves(&self, pages: u64, reserve: u64) -> bool {
+        let (at_head, at_start) = self.runs();
+        let at_once = pages <= at_head && at_head - pages + at_start >= reserve;
+        at_once || pages + reserve <= at_start
     }
 
     /// The page where a block of `pages` can go now.

@@ -117,7 +117,9 @@ pub fn recover(file: &Bytes, owner: Owner, knobs: RecoveryKnobs) -> Found {
     }
 }
 
-type Blocks = BTreeMap<u64, (BlockHeader, u64)>;
+/// Blocks by sequence. Two may carry the same one: a block cut off by an earlier recovery, and the
+/// one written in its stead.
+type Blocks = BTreeMap<u64, Vec<(BlockHeader, u64)>>;
 
 /// Every block header of this ring, wherever it stands.
 fn scan(file: &Bytes, ring: u64, capacity: u64) -> Blocks {
@@ -126,11 +128,7 @@ fn scan(file: &Bytes, ring: u64, capacity: u64) -> Blocks {
         let at = (page * PAGE) as usize;
         if let Some(header) = BlockHeader::decode(&file[at..]) {
             if header.ring == ring && page + header.pages() <= capacity {
-                // A torn block may stand elsewhere under the sequence its successor reused.
-                match blocks.get(&header.seq) {
-                    Some((known, at)) if is_whole(file, known, *at) => {}
-                    _ => drop(blocks.insert(header.seq, (header, page))),
-                }
+                blocks.entry(header.seq).or_default().push((header, page));
             }
         }
     }
@@ -152,65 +150,72 @@ struct Chain {
     attested: u64,
 }
 
-/// The unbroken run of blocks from the tail to the newest one.
+/// The newest block whose whole run, from the tail it names up to itself, is there and linked.
+///
+/// A block above the highest attested sequence without such a run was never promised: it is torn, or
+/// was cut off by an earlier recovery. One at or below it is damage.
 fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, String> {
     let attested = blocks
         .values()
+        .flatten()
         .map(|(header, _)| header.attested)
         .max()
         .unwrap_or(0);
-    let newest = blocks
-        .values()
-        .rev()
-        .find(|(header, page)| is_whole(file, header, *page))
-        .map(|(header, _)| *header);
-    let Some(newest) = newest else {
-        if attested > 0 {
-            return Err("every block is damaged".into());
-        }
-        return Ok(Chain {
-            live: Vec::new(),
-            torn: blocks.len() as u64,
-            attested,
-        });
-    };
     let last = blocks.keys().next_back().copied().unwrap_or(0);
-    let mut live: Vec<(BlockHeader, u64)> = Vec::new();
-    for seq in newest.tail..=last {
-        let linked = blocks.get(&seq).filter(|(header, page)| {
-            is_whole(file, header, *page)
-                && live
-                    .last()
-                    .is_none_or(|(before, _)| before.link() == header.previous)
-        });
-        match linked {
-            Some((header, page)) => live.push((*header, *page)),
-            None if seq <= attested && !knobs.bad_block_is_torn_tail => {
-                return Err(format!(
-                    "block {seq} is damaged, though it was durable (attested up to {attested})"
-                ));
-            }
-            None => {
-                let torn = last + 1 - seq;
-                return Ok(Chain {
-                    live,
-                    torn,
-                    attested,
-                });
-            }
+    for seq in (1..=last.max(attested)).rev() {
+        let here = blocks.get(&seq).into_iter().flatten();
+        let runs = here.map(|block| run(file, blocks, *block));
+        let (whole, broken): (Vec<_>, Vec<_>) = runs.partition(Result::is_ok);
+        // Of two that fit, neither was attested; the later one knew more to be durable.
+        let newest = |live: &Vec<(BlockHeader, u64)>| live.last().map(|(block, _)| block.attested);
+        if let Some(live) = whole.into_iter().flatten().max_by_key(newest) {
+            let torn = last.saturating_sub(seq);
+            return Ok(Chain {
+                live,
+                torn,
+                attested,
+            });
         }
-    }
-    if attested > last && !knobs.bad_block_is_torn_tail {
-        return Err(format!(
-            "blocks {} to {attested} are missing, though durable",
-            last + 1
-        ));
+        if seq <= attested && !knobs.bad_block_is_torn_tail {
+            let gap = broken.into_iter().filter_map(Result::err).min();
+            return Err(format!(
+                "block {} is damaged or missing, though it was durable (attested up to {attested})",
+                gap.unwrap_or(seq)
+            ));
+        }
     }
     Ok(Chain {
-        live,
-        torn: 0,
+        live: Vec::new(),
+        torn: blocks.len() as u64,
         attested,
     })
+}
+
+/// The blocks from the tail that `newest` names up to itself, or the first sequence that is missing.
+fn run(
+    file: &Bytes,
+    blocks: &Blocks,
+    newest: (BlockHeader, u64),
+) -> Result<Vec<(BlockHeader, u64)>, u64> {
+    let mut live = vec![newest];
+    let mut at = newest;
+    loop {
+        if !is_whole(file, &at.0, at.1) {
+            return Err(at.0.seq);
+        }
+        if at.0.seq <= newest.0.tail {
+            live.reverse();
+            return Ok(live);
+        }
+        let before = at.0.seq - 1;
+        let linked = blocks.get(&before).and_then(|found| {
+            found
+                .iter()
+                .find(|(header, _)| header.link() == at.0.previous)
+        });
+        at = *linked.ok_or(before)?;
+        live.push(at);
+    }
 }
 
 fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {

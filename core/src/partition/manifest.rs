@@ -70,6 +70,7 @@ impl Replica {
             }
         }
         self.log_end = self.log_end.max(end);
+        self.awaits_manifest = self.awaits_manifest.filter(|base| *base > end);
         self.manifest_seq = seq;
         Some(())
     }

@@ -101,6 +101,8 @@ pub struct Replica {
     pub manifest_pending: bool,
     /// A log start on its way to the journal: manifests staged after it must not undo it.
     pub pending_start: i64,
+    /// While the journal is read back: records below this offset are in a manifest yet to come.
+    pub awaits_manifest: Option<i64>,
     /// Number of the newest write-behind; completions of an older one are ignored.
     pub job_number: u64,
 }
@@ -130,8 +132,18 @@ impl Replica {
             manifest_owed: false,
             manifest_pending: false,
             pending_start: 0,
+            awaits_manifest: None,
             job_number: 0,
         }
+    }
+
+    /// The journal goes on at `base`: everything before it must be in segments, as a later manifest
+    /// will say.
+    pub fn skip_to(&mut self, base: i64) {
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.log_end = base;
+        self.awaits_manifest = Some(base);
     }
 
     /// Offset up to which segments hold the log, when no write-behind is in progress.

@@ -1,7 +1,8 @@
 //! Recovery: from a file, if there is one, to partitions that serve.
 
-use super::journaling::Journal;
-use super::journaling::Mark;
+use bytes::Bytes;
+
+use super::journaling::{Journal, Mark};
 use super::{NeighbourMessage, Purpose, Shard, Stage};
 use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
@@ -83,15 +84,15 @@ impl Shard {
         let orphan = self
             .replicas
             .values()
-            .find(|replica| replica.manifest_seq == 0);
+            .find(|replica| replica.manifest_seq == 0 || replica.awaits_manifest.is_some());
         if let Some(orphan) = orphan {
             let reason = format!(
-                "{}: {:?} has records but no beginning",
+                "{}: {:?}: no manifest covers what comes before its records",
                 self.journal.path, orphan.id
             );
             return self.halt(reason, out);
         }
-        self.stage = Stage::Opening { fresh: false };
+        self.open_journal(false, out);
     }
 
     fn replay(&mut self, now: Now, seq: u64, frame: Frame) -> Result<(), String> {
@@ -109,40 +110,9 @@ impl Shard {
             }
             Frame::Batch {
                 partition,
-                seal: stored,
+                seal,
                 batch,
-            } => {
-                let head = verify(&batch).map_err(|error| format!("a batch is bad: {error:?}"))?;
-                let found = seal(
-                    cluster,
-                    partition,
-                    head.base_offset,
-                    head.leader_epoch,
-                    head.crc,
-                );
-                if found != stored && !self.config.knobs.ignore_seal {
-                    return Err("a batch carries another place's seal".into());
-                }
-                let first = |id| Replica {
-                    log_end: head.base_offset,
-                    ..Replica::empty(id, cluster, String::new())
-                };
-                let replica = self
-                    .replicas
-                    .entry(partition)
-                    .or_insert_with(|| first(partition));
-                if head.base_offset != replica.log_end {
-                    return Err(format!(
-                        "offset {} follows {}",
-                        head.base_offset, replica.log_end
-                    ));
-                }
-                let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
-                replica.push_tail(&head, stored, pieces, seq);
-                if head.has_producer() && !self.config.knobs.forget_producers {
-                    replica.producers.record(&head, now.wall_ms);
-                }
-            }
+            } => self.replay_batch(now, seq, partition, seal, batch)?,
             Frame::LogStart { partition, offset } => {
                 if let Some(replica) = self.replicas.get_mut(&partition) {
                     replica.start_at(offset);
@@ -174,6 +144,43 @@ impl Shard {
         Ok(())
     }
 
+    /// A batch read back. What lies between it and the log so far must be in a later manifest: its
+    /// own block was freed because that manifest was durable.
+    fn replay_batch(
+        &mut self,
+        now: Now,
+        seq: u64,
+        partition: PartitionId,
+        stored: u32,
+        batch: Bytes,
+    ) -> Result<(), String> {
+        let cluster = self.config.cluster_id;
+        let head = verify(&batch).map_err(|error| format!("a batch is bad: {error:?}"))?;
+        let (base, epoch) = (head.base_offset, head.leader_epoch);
+        let found = seal(cluster, partition, base, epoch, head.crc);
+        if found != stored && !self.config.knobs.ignore_seal {
+            return Err("a batch carries another place's seal".into());
+        }
+        let empty = |id| Replica::empty(id, cluster, String::new());
+        let replica = self
+            .replicas
+            .entry(partition)
+            .or_insert_with(|| empty(partition));
+        if base < replica.log_end {
+            return Err(format!("offset {base} follows {}", replica.log_end));
+        }
+        let unknown = replica.manifest_seq == 0 && replica.awaits_manifest.is_none();
+        if base > replica.log_end || unknown {
+            replica.skip_to(base);
+        }
+        let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
+        replica.push_tail(&head, stored, pieces, seq);
+        if head.has_producer() && !self.config.knobs.forget_producers {
+            replica.producers.record(&head, now.wall_ms);
+        }
+        Ok(())
+    }
+
     pub(super) fn formatted(&mut self, result: DiskResult, out: &mut Effects) {
         if let Err(error) = result {
             return self.halt(
@@ -182,7 +189,7 @@ impl Shard {
             );
         }
         match self.stage {
-            Stage::Formatting { pending: 0 } => self.stage = Stage::Opening { fresh: true },
+            Stage::Formatting { pending: 0 } => self.open_journal(true, out),
             Stage::Formatting { pending } => {
                 let pending = pending - 1;
                 self.stage = Stage::Formatting { pending };

@@ -36,10 +36,19 @@ pub(super) struct Wait {
     part: Part,
 }
 
+/// Something that waits for room in the journal.
+#[derive(Clone, Debug)]
+pub(super) enum Stalled {
+    /// A part of an ask: a batch, or a log start.
+    Part(u64, u32, PartitionId, PartAsk),
+    /// A request to the metadata ledger.
+    Admin(ShardId, u64, Request),
+}
+
 impl Shard {
     pub(super) fn ask(&mut self, now: Now, from: ShardId, token: u64, ask: Ask, out: &mut Effects) {
         match ask {
-            Ask::Admin(request) => self.ledger_ask(now, from, token, &request, out),
+            Ask::Admin(request) => self.stall_or_go(now, Stalled::Admin(from, token, request), out),
             Ask::Parts {
                 parts,
                 max_bytes,
@@ -66,11 +75,8 @@ impl Shard {
                         continue;
                     }
                     match what {
-                        PartAsk::Produce(records) if self.stalled.is_empty() => {
-                            self.produce(now, ask, slot, id, records, out)
-                        }
-                        PartAsk::Produce(records) => {
-                            self.stalled.push_back((ask, slot, id, records))
+                        PartAsk::Produce(_) | PartAsk::Delete(_) => {
+                            self.stall_or_go(now, Stalled::Part(ask, slot, id, what), out)
                         }
                         PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
                         PartAsk::Offset(query) => self.find_offset(now, ask, slot, id, query, out),
@@ -78,7 +84,6 @@ impl Shard {
                             let part = self.epoch_end(id, current, asked);
                             self.part_done(now, ask, slot, part, out);
                         }
-                        PartAsk::Delete(offset) => self.delete(now, ask, slot, id, offset, out),
                     }
                 }
             }
@@ -132,11 +137,6 @@ impl Shard {
         };
         let failed =
             |code, text| PartAsk::Produce(bytes::Bytes::new()).failed(index, code, Some(text));
-        let fits_never = records.len() as u64 > self.config.journal_max_bytes / 4;
-        if !room && !self.journal.disk_full && !fits_never {
-            // The ring grows or is freed soon; who came first goes first.
-            return self.stalled.push_back((ask, slot, id, records));
-        }
         if self.config.knobs.producers_before_append && !room {
             // M63: the table learns of a batch that is then refused.
             let _ = replica.append(&records, now.wall_ms);
@@ -180,21 +180,59 @@ impl Shard {
         });
     }
 
-    /// Produce calls that waited for room in the journal, in order.
+    /// True if this must wait for room: the ring grows or is freed soon. Who came first goes first. A
+    /// full disk, and a batch that no ring would hold, are told at once.
+    fn must_stall(&self, what: &Stalled) -> bool {
+        match what {
+            Stalled::Part(_, _, _, PartAsk::Produce(records)) => {
+                let fits_never = records.len() as u64 > self.config.journal_max_bytes / 8;
+                let room = self.journal.has_room_for(records.len());
+                !room && !fits_never && !self.journal.disk_full
+            }
+            Stalled::Part(..) | Stalled::Admin(..) => !self.journal.has_room_for_admin(),
+        }
+    }
+
+    fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
+        match !self.stalled.is_empty() || self.must_stall(&what) {
+            true => self.stalled.push_back(what),
+            false => self.go(now, what, out),
+        }
+    }
+
+    fn go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
+        match what {
+            Stalled::Admin(from, token, request) => {
+                self.ledger_ask(now, from, token, &request, out)
+            }
+            Stalled::Part(ask, slot, id, what) if !self.replicas.contains_key(&id) => {
+                let code = ErrorCode::UnknownTopicOrPartition;
+                self.part_done(
+                    now,
+                    ask,
+                    slot,
+                    what.failed(id.index as i32, code, None),
+                    out,
+                );
+            }
+            Stalled::Part(ask, slot, id, PartAsk::Produce(records)) => {
+                self.produce(now, ask, slot, id, records, out)
+            }
+            Stalled::Part(ask, slot, id, PartAsk::Delete(offset)) => {
+                self.delete(now, ask, slot, id, offset, out)
+            }
+            Stalled::Part(..) => {}
+        }
+    }
+
+    /// What waited for room in the journal goes on, in order.
     pub(super) fn resume_stalled(&mut self, now: Now, out: &mut Effects) {
-        while let Some((_, _, _, records)) = self.stalled.front() {
-            if !self.journal.has_room_for(records.len()) && !self.journal.disk_full {
+        while let Some(first) = self.stalled.front() {
+            if self.must_stall(first) {
                 return;
             }
-            let Some((ask, slot, id, records)) = self.stalled.pop_front() else {
-                return;
-            };
-            if self.replicas.contains_key(&id) {
-                self.produce(now, ask, slot, id, records, out);
-            } else {
-                let code = ErrorCode::UnknownTopicOrPartition;
-                let part = PartAsk::Produce(records).failed(id.index as i32, code, None);
-                self.part_done(now, ask, slot, part, out);
+            if let Some(first) = self.stalled.pop_front() {
+                self.go(now, first, out);
             }
         }
     }

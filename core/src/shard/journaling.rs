@@ -118,43 +118,57 @@ impl Journal {
         (std::mem::replace(&mut self.staged, rest), marks)
     }
 
-    /// Room for client batches now, a reserve for manifests and starts kept back: without it a full
-    /// ring could never be freed. Room that the ring may yet grow by does not count.
+    /// Room for client batches now. A reserve is kept back for manifests, starts and metadata:
+    /// without it a full ring could never be freed. Room that the ring may yet grow by does not count.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        let reserve = self.ring.capacity / 4;
-        self.ring.largest_block() > pages_for((self.staged_bytes + bytes) as u64) + reserve
+        let pages = pages_for((self.staged_bytes + bytes) as u64);
+        self.ring.leaves(pages, self.ring.capacity / 4)
+    }
+
+    /// Room for what an administrator asks for: it may use half of the reserve.
+    pub fn has_room_for_admin(&self) -> bool {
+        let pages = pages_for(self.staged_bytes as u64);
+        self.ring.leaves(pages, self.ring.capacity / 8)
+    }
+
+    fn used(&self) -> u64 {
+        self.ring.capacity - self.ring.free_pages()
+    }
+
+    /// More than half of the ring is in use: it is time to free or grow it.
+    fn is_pressed(&self) -> bool {
+        self.used() * 2 > self.ring.capacity
+    }
+
+    /// Blocks that hold nothing needed any more are not yet said to be free.
+    fn owes_tail(&self) -> bool {
+        let freed = self.ring.live.front();
+        freed.is_some_and(|oldest| oldest.seq < self.tail)
     }
 }
 
 impl Shard {
-    pub(super) fn max_pages(&self) -> u64 {
-        self.config.journal_max_bytes / PAGE
-    }
-
     /// Send the staged frames as one block with one sync, unless one is in flight.
     pub(super) fn write_block(&mut self, now: Now, out: &mut Effects) {
-        if self.journal.in_flight.is_some()
-            || !matches!(self.stage, Stage::Opening { .. } | Stage::Ready)
-        {
+        if self.journal.in_flight.is_some() || self.stage != Stage::Ready {
             return;
         }
-        let opening = matches!(self.stage, Stage::Opening { .. }) && !self.opened;
-        if self.journal.staged.is_empty() && !opening {
+        let journal = &mut self.journal;
+        // With nothing to write, a block of its own tells that room is free: who waits needs it.
+        let telling = journal.owes_tail() && (!self.stalled.is_empty() || journal.is_pressed());
+        if journal.staged.is_empty() && !telling {
             return self.attest(now, out);
         }
-        let whole = pages_for(self.journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
-        let pages = whole.min(self.journal.ring.largest_block());
+        let whole = pages_for(journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
+        let pages = whole.min(journal.ring.largest_block());
         let limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
-        let page = self.journal.ring.room_for(pages).filter(|_| pages > 0);
-        let (frames, marks) = match page {
-            Some(_) => self.journal.take_staged(limit),
-            None => Default::default(),
-        };
-        let Some(page) = page.filter(|_| opening || !marks.is_empty()) else {
-            return self.grow(now, whole, out);
-        };
-        self.put_block(now, page, frames, marks, true, out);
-        self.opened = true;
+        if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
+            let (frames, marks) = journal.take_staged(limit);
+            if telling || !marks.is_empty() {
+                return self.put_block(now, page, frames, marks, true, out);
+            }
+        }
+        self.grow(now, whole, out);
     }
 
     fn put_block(
@@ -269,7 +283,10 @@ impl Shard {
     pub(super) fn grown(&mut self, now: Now, capacity: u64, result: DiskResult, out: &mut Effects) {
         self.journal.growing = false;
         match result {
-            Ok(_) => self.journal.ring.capacity = capacity,
+            Ok(_) => {
+                self.journal.ring.capacity = capacity;
+                self.set_disk_full(false, out);
+            }
             Err(DiskError::NoSpace) => {
                 self.journal.no_growth_until = now.mono.plus_millis(RETRY_AFTER_MS);
                 self.set_disk_full(true, out);
@@ -324,9 +341,6 @@ impl Shard {
         for mark in block.marks {
             self.release_mark(now, mark, block.seq, out);
         }
-        if matches!(self.stage, Stage::Opening { .. }) {
-            self.journal_open(now, out);
-        }
     }
 
     fn release_mark(&mut self, now: Now, mark: Mark, seq: u64, out: &mut Effects) {
@@ -375,14 +389,15 @@ impl Shard {
         if self.stage != Stage::Ready {
             return;
         }
-        let capacity = self.journal.ring.capacity;
-        let used = capacity - self.journal.ring.free_pages();
-        let settled =
-            capacity >= self.max_pages() || self.journal.disk_full || !self.journal.ring.can_grow();
-        if used * 2 > capacity && !settled {
-            self.grow(now, 0, out);
+        let waited_for = !self.stalled.is_empty();
+        let journal = &self.journal;
+        if !journal.is_pressed() && !waited_for && !journal.disk_full {
+            return self.owed_manifests();
         }
-        if used * 2 <= capacity || (!settled && used * 8 < capacity * 7) {
+        self.grow(now, 0, out);
+        let journal = &self.journal;
+        let growing = journal.growing && !waited_for;
+        if growing && journal.used() * 8 < journal.ring.capacity * 5 {
             return self.owed_manifests();
         }
         let mut oldest: Vec<(u64, PartitionId)> = self
@@ -416,7 +431,28 @@ impl Shard {
             }
             self.checkpoint_one(now, id, out);
         }
+        if self.journal.disk_full {
+            self.try_disk(now, out);
+        }
         self.owed_manifests();
+    }
+
+    /// The disk was full: find out whether it still is, though nothing has to be written behind.
+    fn try_disk(&mut self, now: Now, out: &mut Effects) {
+        let journal = &self.journal;
+        if journal.jobs > 0 || journal.growing || now.mono < journal.no_jobs_until {
+            return;
+        }
+        let waiting = |replica: &&Replica| !replica.tail.is_empty() && !replica.manifest_pending;
+        match self
+            .replicas
+            .values()
+            .find(waiting)
+            .map(|replica| replica.id)
+        {
+            Some(id) => self.start_job(now, id, out),
+            None => self.set_disk_full(false, out),
+        }
     }
 
     fn checkpoint_one(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
@@ -517,11 +553,23 @@ impl Shard {
         }
     }
 
-    /// The journal is synced from its start: recovery may promise.
-    fn journal_open(&mut self, now: Now, out: &mut Effects) {
+    /// Sync what recovery read, before anything is promised on it.
+    pub(super) fn open_journal(&mut self, fresh: bool, out: &mut Effects) {
+        self.stage = Stage::Opening { fresh };
+        let file = self.journal.path.clone();
+        self.disk(DiskRequest::Sync { file }, Purpose::Open, out);
+    }
+
+    /// The journal is synced: recovery may promise.
+    pub(super) fn journal_open(&mut self, now: Now, result: DiskResult, out: &mut Effects) {
         let Stage::Opening { fresh } = self.stage else {
             return;
         };
+        if let Err(error) = result {
+            let reason = format!("{}: cannot be synced: {error:?}", self.journal.path);
+            return self.halt(reason, out);
+        }
+        self.journal.ring.durable_seq = self.journal.ring.next_seq - 1;
         for replica in self.replicas.values_mut() {
             replica.durable_end = replica.log_end;
             replica.high_watermark = replica.log_end;

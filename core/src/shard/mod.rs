@@ -45,7 +45,7 @@ enum Stage {
     Reading,
     /// Making a new one.
     Formatting { pending: usize },
-    /// Writing the first block of this incarnation: it makes what was recovered durable.
+    /// Syncing what was recovered, before anything is promised on it.
     Opening { fresh: bool },
     /// The journal takes frames. Clients are served once metadata is there.
     Ready,
@@ -59,6 +59,7 @@ enum Purpose {
     ListJournal,
     ReadJournal,
     Format,
+    Open,
     Block,
     Grow(u64),
     Job(PartitionId, u64),
@@ -75,7 +76,6 @@ pub struct Shard {
     next_op: u64,
     ops: BTreeMap<OpId, Purpose>,
     journal: Journal,
-    opened: bool,
     replicas: BTreeMap<PartitionId, Replica>,
     owed: BTreeSet<PartitionId>,
     /// Committed metadata in force here; `None` until shard 0 has told.
@@ -89,8 +89,8 @@ pub struct Shard {
     asks: BTreeMap<u64, AskRow>,
     next_ask: u64,
     waits: BTreeMap<PartitionId, VecDeque<host::Wait>>,
-    /// Batches that wait for room in the journal: (ask, slot, partition, batch).
-    stalled: VecDeque<(u64, u32, PartitionId, bytes::Bytes)>,
+    /// What waits for room in the journal, in order.
+    stalled: VecDeque<host::Stalled>,
     interests: BTreeMap<PartitionId, BTreeSet<(ShardId, u64)>>,
     interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
     producer_ids: (i64, i64),
@@ -111,7 +111,6 @@ impl Shard {
             next_op: 0,
             ops: BTreeMap::new(),
             journal: Journal::new(path, Ring::fresh(0, 0)),
-            opened: false,
             replicas: BTreeMap::new(),
             owed: BTreeSet::new(),
             image: None,
@@ -276,6 +275,7 @@ impl Shard {
             Some(Purpose::ListJournal) => self.journal_listed(result, out),
             Some(Purpose::ReadJournal) => self.journal_read(now, result, out),
             Some(Purpose::Format) => self.formatted(result, out),
+            Some(Purpose::Open) => self.journal_open(now, result, out),
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
