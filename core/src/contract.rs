@@ -6,7 +6,7 @@ use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid};
 use crate::shard::NeighbourMessage;
 
 /// Everything that can make a shard work. Closed: no wildcard match on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Input {
     /// A client connected.
     Connect {
@@ -46,7 +46,7 @@ pub enum Input {
 }
 
 /// What a turn asks of the driver, one list per lane. There is no order between lanes.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct Effects {
     /// Disk operations, in issue order.
     pub disk: Vec<DiskOp>,
@@ -72,7 +72,7 @@ impl Effects {
 }
 
 /// Why a shard stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Halt {
     /// A clean stop that was asked for.
     Clean,
@@ -81,7 +81,7 @@ pub enum Halt {
 }
 
 /// An event for logs, metrics and the simulator's coverage counters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
     /// Recovery is over; the shard serves.
     Ready,
@@ -111,14 +111,14 @@ pub enum Note {
 }
 
 /// How much more a shard will take, so that the driver stops reading sockets in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Appetite {
     /// Bytes of client requests the shard takes now; 0 pauses all sockets.
     pub client_bytes: u64,
 }
 
 /// What a shard is told at boot. The same on every shard of a broker but for `shard`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Config {
     /// This broker.
     pub node: NodeId,
@@ -147,7 +147,7 @@ pub struct Config {
 }
 
 /// Planted bugs (`failures.md` section 4). Each is one branch at the place it names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Knobs {
     /// M1: acknowledge once appended, before the sync.
     pub ack_before_sync: bool,
@@ -157,6 +157,12 @@ pub struct Knobs {
     pub trust_retried_sync: bool,
     /// M40: go on after a write error or a short write.
     pub ignore_write_errors: bool,
+    /// M41: a manifest is staged before its segment files are synced.
+    pub manifest_before_sync: bool,
+    /// M42: a new segment's folder is not synced.
+    pub no_folder_sync: bool,
+    /// M43: a closing block is taken for a clean shutdown's mark although blocks follow it.
+    pub stale_closing_block: bool,
     /// M44: a bad block below the durable point is taken for a torn tail.
     pub bad_block_is_torn_tail: bool,
     /// M46: unreadable metadata is taken for an empty broker.

@@ -13,7 +13,7 @@ use crate::ids::OpId;
 pub type Path = Arc<str>;
 
 /// One operation, named so that its completion can be matched.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct DiskOp {
     /// The name of this operation.
     pub op: OpId,
@@ -22,7 +22,7 @@ pub struct DiskOp {
 }
 
 /// What a driver can do to a disk.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum DiskRequest {
     /// Names and sizes of the files directly in a folder; an absent folder is an empty list.
     List {
@@ -94,7 +94,7 @@ pub enum DiskRequest {
 }
 
 /// What a finished operation brings.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum DiskDone {
     /// A mutation is done.
     Done,
@@ -105,7 +105,7 @@ pub enum DiskDone {
 }
 
 /// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DiskError {
     /// The device failed (EIO). What was written, if anything, is unknown.
     Io,

@@ -1,6 +1,6 @@
 //! Simulated clients: they speak encoded Kafka bytes, one operation at a time, and write history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
@@ -25,7 +25,11 @@ pub enum Role {
     Consumer,
 }
 
-/// One operation. `acked_before` and `known_end` are what had been told when it was first sent.
+/// Batches an idempotent producer has in flight at most, as Kafka's clients do.
+const IN_FLIGHT_MAX: u64 = 5;
+
+/// One operation. `acked_before` and `known_end` are what had been told when it was first sent;
+/// `order` is a produce's place among its client's.
 #[derive(Clone, Debug)]
 #[allow(
     missing_docs,
@@ -42,16 +46,18 @@ pub enum Op {
         batch: Bytes,
         values: Vec<u64>,
         acked_before: i64,
+        order: u64,
     },
-    /// Read.
+    /// Read. `sought` is true if the position was set rather than reached by reading.
     Fetch {
         part: Part,
         offset: i64,
         known_end: i64,
+        sought: bool,
     },
     /// Ask for the end.
     End { part: Part, known_end: i64 },
-    /// Read for the audit.
+    /// Read for the audit; at -1, ask where the log starts.
     Audit { part: Part, offset: i64 },
     /// Move the log start.
     Trim { part: Part, to: i64 },
@@ -66,19 +72,22 @@ pub struct Client {
     pub conn: Option<ConnId>,
     /// Its codec on that connection.
     pub codec: Connection,
-    /// What it waits for: correlation and operation.
-    pub waiting: Option<(i32, Op)>,
-    /// An operation to send again.
-    pub again: Option<Op>,
+    /// What it waits for, in order: correlation and operation.
+    pub waiting: VecDeque<(i32, Op)>,
+    /// Produces to send again, by their order.
+    pub again: BTreeMap<u64, Op>,
     /// Operations still to do.
     pub left: u64,
     /// What the audit was given: partition, offset asked for, answer.
     pub audited: Option<(Part, i64, PartitionFetched)>,
     /// Counts attempts, so that an old timeout is ignored.
     pub attempt: u64,
+    number: u64,
     producer: Option<(i64, i16)>,
+    next_order: u64,
     sequences: BTreeMap<Part, i32>,
-    positions: BTreeMap<Part, i64>,
+    /// Where to read on; true if a read led there.
+    positions: BTreeMap<Part, (i64, bool)>,
     choices: Choices,
     next_value: u64,
 }
@@ -102,12 +111,14 @@ impl Client {
             role,
             conn: None,
             codec: Connection::new("sim"),
-            waiting: None,
-            again: None,
+            waiting: VecDeque::new(),
+            again: BTreeMap::new(),
             left,
             audited: None,
             attempt: 0,
+            number,
             producer: None,
+            next_order: 0,
             sequences: BTreeMap::new(),
             positions: BTreeMap::new(),
             choices: Choices::new(seed, "client", number),
@@ -117,52 +128,86 @@ impl Client {
 
     /// Time to think before the next operation, microseconds.
     pub fn think_us(&mut self) -> u64 {
+        if self.audited.is_some() {
+            return 100;
+        }
         self.choices.between(100, 16_000)
     }
 
-    /// The next operation.
-    pub fn next_op(&mut self, topics: &[u32], history: &mut History, wall_ms: i64) -> Op {
-        if let Some(op) = self.again.take() {
-            return op;
+    /// True if it is done.
+    pub fn is_done(&self) -> bool {
+        self.left == 0 && self.waiting.is_empty() && self.again.is_empty()
+    }
+
+    /// The next operations, sent in one go: what has to be sent again, in its order; now and then
+    /// several batches at once; else one.
+    pub fn next_ops(&mut self, topics: &[u32], history: &mut History, wall_ms: i64) -> Vec<Op> {
+        if !self.again.is_empty() {
+            let first = self.again.keys().copied().take(IN_FLIGHT_MAX as usize);
+            let orders: Vec<u64> = first.collect();
+            let ops = orders.iter().filter_map(|order| self.again.remove(order));
+            return ops.collect();
         }
+        let many = self.producer.is_some() && self.choices.chance(1, 6);
+        let count = match many {
+            true => self.choices.between(2, IN_FLIGHT_MAX).min(self.left),
+            false => 1,
+        };
+        self.left -= count;
+        (0..count)
+            .map(|_| self.next_op(topics, history, wall_ms))
+            .collect()
+    }
+
+    fn next_op(&mut self, topics: &[u32], history: &mut History, wall_ms: i64) -> Op {
         let topic = self.choices.below(topics.len() as u64) as usize;
         let part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
-        let known = history.part(part).clone();
+        let known = history.part(part);
+        let known_end = known.max_end;
         match self.role {
             Role::Producer { idempotent: true } if self.producer.is_none() => Op::InitProducerId,
             Role::Producer { .. } => self.produce(part, known.max_acked, wall_ms),
             Role::Consumer => match self.choices.below(40) {
                 0 => {
-                    let to = self.choices.below(known.max_end.max(0) as u64 / 2 + 1) as i64;
+                    // Now and then everything that was there when it asked.
+                    let all = self.choices.chance(1, 4);
+                    let bound = known_end.max(0) as u64;
+                    let to = match all {
+                        true => bound as i64,
+                        false => self.choices.below(bound / 2 + 1) as i64,
+                    };
                     // It may take effect even if its answer is never heard.
-                    let partition = history.part(part);
-                    partition.deleted_to = partition.deleted_to.max(to);
+                    known.deleted_to = known.deleted_to.max(to);
                     Op::Trim { part, to }
                 }
-                1..=3 => Op::End {
-                    part,
-                    known_end: known.max_end,
-                },
+                1..=3 => Op::End { part, known_end },
                 4..=6 => {
-                    self.positions.insert(part, known.deleted_to);
-                    self.fetch(part, known.max_end)
+                    self.positions.insert(part, (known.deleted_to, false));
+                    self.fetch(part, known_end)
                 }
-                _ => self.fetch(part, known.max_end),
+                _ => self.fetch(part, known_end),
             },
         }
     }
 
     fn fetch(&self, part: Part, known_end: i64) -> Op {
-        let offset = self.positions.get(&part).copied().unwrap_or(0);
+        let (offset, read) = self.positions.get(&part).copied().unwrap_or_default();
         Op::Fetch {
             part,
             offset,
             known_end,
+            sought: !read,
         }
     }
 
     fn produce(&mut self, part: Part, acked_before: i64, wall_ms: i64) -> Op {
         let count = self.choices.between(1, 4);
+        // One batch in twelve brings in old records, or comes from a clock that is a little ahead.
+        let wall_ms = match self.choices.below(24) {
+            0 => wall_ms - 30 * 86_400_000,
+            1 => wall_ms + 60_000,
+            _ => wall_ms,
+        };
         let mut values = Vec::new();
         let mut batch = Vec::new();
         for _ in 0..count {
@@ -185,11 +230,13 @@ impl Client {
             *next += values.len() as i32;
             (id, epoch, sequence)
         });
+        self.next_order += 1;
         Op::Produce {
             part,
             batch: records::build(&batch, producer),
             values,
             acked_before,
+            order: self.next_order,
         }
     }
 
@@ -227,18 +274,10 @@ impl Client {
                     partitions: vec![(part.1, Some(batch.clone()))],
                 }],
             }),
+            Op::Audit { part, offset: -1 } => offset_request(*part, -2),
             Op::Audit { part, offset } => Request::Fetch(fetch_request(*part, *offset, 0)),
             Op::Fetch { part, offset, .. } => Request::Fetch(fetch_request(*part, *offset, 200)),
-            Op::End { part, .. } => Request::ListOffsets(ListOffsetsRequest {
-                topics: vec![(
-                    topic_ref(part.0),
-                    vec![PartitionOffsetQuery {
-                        index: part.1,
-                        current_leader_epoch: -1,
-                        timestamp: -1,
-                    }],
-                )],
-            }),
+            Op::End { part, .. } => offset_request(*part, -1),
             Op::Trim { part, to } => Request::DeleteRecords(DeleteRecordsRequest {
                 topics: vec![(topic_ref(part.0), vec![(part.1, *to)])],
             }),
@@ -256,23 +295,24 @@ impl Client {
             (op @ Op::Produce { .. }, Response::Produce(response)) => {
                 self.produced(op, &response.topics[0].1[0], history)
             }
-            (
-                Op::Fetch {
-                    part,
-                    offset,
-                    known_end,
-                },
-                Response::Fetch(response),
-            ) => {
+            (op @ Op::Fetch { .. }, Response::Fetch(response)) => {
                 history.definite += 1;
-                let fetched = &response.topics[0].1[0];
-                self.fetched(part, offset, known_end, fetched, history);
+                self.fetched(&op, &response.topics[0].1[0], history);
             }
             (Op::Audit { part, offset }, Response::Fetch(mut response)) => {
                 self.audited = response
                     .topics
                     .pop()
                     .and_then(|(_, mut parts)| Some((part, offset, parts.pop()?)));
+            }
+            (Op::Audit { part, offset }, Response::ListOffsets(response)) => {
+                let found = response.topics[0].1[0];
+                let start = PartitionFetched {
+                    error: found.error,
+                    log_start_offset: found.offset,
+                    ..PartitionFetched::default()
+                };
+                self.audited = Some((part, offset, start));
             }
             (Op::End { part, known_end }, Response::ListOffsets(response)) => {
                 history.definite += 1;
@@ -311,21 +351,33 @@ impl Client {
             part,
             values,
             acked_before,
+            order,
             ..
         } = &op
         else {
             return;
         };
+        let idempotent = self.role == Role::Producer { idempotent: true };
+        let same_part = |op: &Op| matches!(op, Op::Produce { part: other, .. } if other == part);
+        let gap = self.again.range(..order).any(|(_, op)| same_part(op));
         match outcome.error {
             ErrorCode::None => {
                 history.definite += 1;
                 history.acked(*part, outcome.base_offset, values, *acked_before);
+                history.sent(self.number, *part, outcome.base_offset);
             }
-            ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition
-                if matches!(self.role, Role::Producer { idempotent: true }) =>
+            ErrorCode::KafkaStorageError
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::RequestTimedOut
+                if idempotent =>
             {
-                self.again = Some(op);
+                self.again.insert(*order, op);
             }
+            // One before it was refused; both are sent again, in order.
+            ErrorCode::OutOfOrderSequenceNumber if idempotent && gap => {
+                self.again.insert(*order, op);
+            }
+            ErrorCode::RequestTimedOut => history.unknown += 1,
             ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition => {
                 history.definite += 1;
                 history.failed(*part, values);
@@ -334,14 +386,16 @@ impl Client {
         }
     }
 
-    fn fetched(
-        &mut self,
-        part: Part,
-        offset: i64,
-        known_end: i64,
-        fetched: &PartitionFetched,
-        history: &mut History,
-    ) {
+    fn fetched(&mut self, op: &Op, fetched: &PartitionFetched, history: &mut History) {
+        let Op::Fetch {
+            part,
+            offset,
+            known_end,
+            sought,
+        } = *op
+        else {
+            return;
+        };
         match fetched.error {
             ErrorCode::None => {
                 history.end(part, fetched.high_watermark, known_end);
@@ -352,22 +406,37 @@ impl Client {
                     }
                 };
                 history.read(part, offset, &found);
+                history.polled(self.number, part, sought, &found);
                 if let Some((last, _)) = found.last() {
-                    self.positions.insert(part, last + 1);
+                    self.positions.insert(part, (last + 1, true));
                 }
             }
             ErrorCode::OffsetOutOfRange => {
                 history.out_of_range(part, offset);
                 let next = history.part(part).max_end;
-                self.positions.insert(part, next);
+                self.positions.insert(part, (next, false));
             }
-            ErrorCode::KafkaStorageError => drop(self.positions.insert(part, offset + 1)),
+            ErrorCode::KafkaStorageError => {
+                self.positions.insert(part, (offset + 1, false));
+            }
             code => history.violate(
                 "unexpected-error",
                 format!("{part:?}: fetch {}", code.name()),
             ),
         }
     }
+}
+
+/// A question for one partition's offset at a timestamp: -1 for the end, -2 for the start.
+fn offset_request(part: Part, timestamp: i64) -> Request {
+    let query = PartitionOffsetQuery {
+        index: part.1,
+        current_leader_epoch: -1,
+        timestamp,
+    };
+    Request::ListOffsets(ListOffsetsRequest {
+        topics: vec![(topic_ref(part.0), vec![query])],
+    })
 }
 
 /// A fetch of one partition.

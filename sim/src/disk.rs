@@ -1,6 +1,6 @@
 //! The broker's disk: what the page cache holds, what the device holds, and what a cut leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
@@ -14,16 +14,19 @@ const SECTOR: usize = 512;
 struct File {
     cache: Vec<u8>,
     device: Vec<u8>,
-    /// Writes in the cache that no sync has covered: (offset, bytes).
-    unsynced: Vec<(usize, Vec<u8>)>,
+    /// Writes in the cache that no sync has covered: (number, offset, bytes).
+    unsynced: Vec<(u64, usize, Vec<u8>)>,
     /// The name survives a power cut.
     named: bool,
+    /// Sectors that cannot be read until they are written again.
+    bad: BTreeSet<usize>,
 }
 
 /// A disk with faults to come.
 #[derive(Clone, Debug, Default)]
 pub struct SimDisk {
     files: BTreeMap<String, File>,
+    writes: u64,
     /// Removed files whose removal is not durable.
     removed: BTreeMap<String, File>,
     /// The next write of any file fails so.
@@ -34,8 +37,14 @@ pub struct SimDisk {
     pub full: bool,
     /// The next read of a segment goes wrong so.
     pub bad_read: Option<BadRead>,
+    /// The next write to a segment lands in another one.
+    pub misdirect: bool,
+    /// The next read of a journal fails.
+    pub bad_boot_read: bool,
     /// Faults that really happened since last asked.
     pub fired: Vec<&'static str>,
+    /// Files damaged since last asked.
+    pub damaged: Vec<String>,
 }
 
 /// How a read goes wrong.
@@ -152,7 +161,16 @@ impl SimDisk {
                 None => {}
             }
         }
+        if name.ends_with(".ring") && std::mem::take(&mut self.bad_boot_read) {
+            self.fired.push("boot-read-error");
+            return Err(DiskError::Io);
+        }
         let file = self.files.get(source).ok_or(DiskError::NotFound)?;
+        let (first, last) = (offset as usize / SECTOR, (offset + len) as usize / SECTOR);
+        if file.bad.range(first..=last).next().is_some() {
+            self.fired.push("latent-sector-error");
+            return Err(DiskError::Io);
+        }
         let mut device;
         let bytes = match past_cache {
             false => &file.cache,
@@ -161,7 +179,7 @@ impl SimDisk {
                 device = file.device.clone();
                 file.unsynced
                     .iter()
-                    .for_each(|(at, data)| put(&mut device, *at, data));
+                    .for_each(|(_, at, data)| put(&mut device, *at, data));
                 device.resize(file.cache.len(), 0);
                 &device
             }
@@ -192,10 +210,22 @@ impl SimDisk {
             }
             None => {}
         }
+        let mut name = name;
+        let other = self.other_segment(name);
+        if let Some(other) = other.as_deref().filter(|_| self.misdirect) {
+            self.misdirect = false;
+            self.fired.push("misdirected-write");
+            self.damaged.extend([name.to_string(), other.to_string()]);
+            self.files.entry(name.to_string()).or_default();
+            name = other;
+        }
         self.removed.remove(name);
         let file = self.files.entry(name.to_string()).or_default();
         put(&mut file.cache, offset, taken);
-        file.unsynced.push((offset, taken.to_vec()));
+        self.writes += 1;
+        file.unsynced.push((self.writes, offset, taken.to_vec()));
+        let sectors = offset / SECTOR..=(offset + taken.len()) / SECTOR;
+        file.bad.retain(|sector| !sectors.contains(sector));
         match failure {
             Some(DiskError::Short(_)) => Err(DiskError::Short(taken.len() as u64)),
             Some(error) => Err(error),
@@ -213,7 +243,7 @@ impl SimDisk {
         }
         unsynced
             .iter()
-            .for_each(|(at, data)| put(&mut file.device, *at, data));
+            .for_each(|(_, at, data)| put(&mut file.device, *at, data));
         Ok(())
     }
 
@@ -231,30 +261,82 @@ impl SimDisk {
         Ok(DiskDone::Done)
     }
 
+    /// Another segment that holds something, for a segment.
+    fn other_segment(&self, name: &str) -> Option<String> {
+        let other = |(path, file): &(&String, &File)| {
+            path.ends_with(".log") && *path != name && !file.device.is_empty()
+        };
+        let found = self.files.iter().find(other).map(|(path, _)| path.clone());
+        found.filter(|_| name.ends_with(".log"))
+    }
+
+    /// No more faults from here on; the damage done stays.
+    pub fn heal(&mut self) {
+        (self.fail_write, self.fail_sync, self.full) = (None, false, false);
+        (self.bad_read, self.misdirect, self.bad_boot_read) = (None, false, false);
+    }
+
+    /// The bytes of a file as the page cache holds them.
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        self.files.get(name).map(|file| file.cache.clone())
+    }
+
+    /// Change a file's bytes behind the broker's back.
+    pub fn change(&mut self, name: &str, change: &mut dyn FnMut(&mut [u8])) {
+        if let Some(file) = self.files.get_mut(name) {
+            let unsynced = std::mem::take(&mut file.unsynced);
+            unsynced
+                .iter()
+                .for_each(|(_, at, data)| put(&mut file.device, *at, data));
+            change(&mut file.device);
+            file.cache = file.device.clone();
+        }
+    }
+
+    /// A file is gone.
+    pub fn lose(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
     /// Power is cut: what was not synced survives in part, in any order, torn at sectors.
     pub fn power_loss(&mut self, choices: &mut Choices) {
+        let fired = &mut self.fired;
         for (path, file) in std::mem::take(&mut self.removed) {
             if choices.chance(1, 2) {
+                fired.push("entry-back");
                 self.files.entry(path).or_insert(file);
             }
         }
-        self.files
-            .retain(|_, file| file.named || choices.chance(1, 2));
+        self.files.retain(|_, file| {
+            let kept = file.named || choices.chance(1, 2);
+            if !kept {
+                fired.push("entry-lost");
+            }
+            kept
+        });
+        let (mut first_lost, mut last_kept) = (u64::MAX, 0);
         for file in self.files.values_mut() {
             let mut device = std::mem::take(&mut file.device);
-            for (at, data) in std::mem::take(&mut file.unsynced) {
-                keep_in_part(&mut device, at, &data, choices);
+            for (number, at, data) in std::mem::take(&mut file.unsynced) {
+                let fate = keep_in_part(&mut device, at, &data, choices);
+                match fate {
+                    "unsynced-lost" => first_lost = first_lost.min(number),
+                    _ => last_kept = last_kept.max(number),
+                }
+                fired.push(fate);
             }
             file.cache = device.clone();
             file.device = device;
             file.named = true;
         }
+        if first_lost < last_kept {
+            fired.push("writes-reordered");
+        }
         (self.fail_write, self.fail_sync, self.bad_read) = (None, false, None);
     }
 
-    /// Flip a bit of a segment that was synced. False if there is none.
-    pub fn rot(&mut self, value: u64) -> bool {
-        let mut choices = Choices::new(value, "rot", 0);
+    /// A segment that was synced.
+    fn synced_segment(&self, choices: &mut Choices) -> Option<String> {
         let segments: Vec<String> = self
             .files
             .iter()
@@ -264,30 +346,50 @@ impl SimDisk {
             .map(|(path, _)| path.clone())
             .collect();
         if segments.is_empty() {
-            return false;
+            return None;
         }
-        let path = &segments[choices.below(segments.len() as u64) as usize];
-        let Some(file) = self.files.get_mut(path) else {
-            return false;
-        };
+        let at = choices.below(segments.len() as u64) as usize;
+        segments.into_iter().nth(at)
+    }
+
+    /// A sector of a synced segment cannot be read from now on. Returns the file.
+    pub fn spoil_sector(&mut self, value: u64) -> Option<String> {
+        let mut choices = Choices::new(value, "sector", 0);
+        let path = self.synced_segment(&mut choices)?;
+        let file = self.files.get_mut(&path)?;
+        let at = choices.below(file.device.len() as u64) as usize;
+        file.bad.insert(at / SECTOR);
+        Some(path)
+    }
+
+    /// Flip a bit of a segment that was synced. Returns the file.
+    pub fn rot(&mut self, value: u64) -> Option<String> {
+        let mut choices = Choices::new(value, "rot", 0);
+        let path = self.synced_segment(&mut choices)?;
+        let file = self.files.get_mut(&path)?;
         let at = choices.below(file.device.len() as u64) as usize;
         let bit = 1 << choices.below(8);
         file.device[at] ^= bit;
         if let Some(byte) = file.cache.get_mut(at) {
             *byte ^= bit;
         }
-        true
+        Some(path)
     }
 }
 
-/// Nothing, everything, a prefix, any sectors, or any sectors with garbage in one of them.
-fn keep_in_part(device: &mut Vec<u8>, at: usize, data: &[u8], choices: &mut Choices) {
+/// Nothing, everything, a prefix, any sectors, or garbage in some of them. Returns which.
+fn keep_in_part(
+    device: &mut Vec<u8>,
+    at: usize,
+    data: &[u8],
+    choices: &mut Choices,
+) -> &'static str {
     let shape = choices.below(5);
     let prefix = choices.below(data.len() as u64 + 1) as usize;
     for (index, sector) in data.chunks(SECTOR).enumerate() {
         let from = index * SECTOR;
         match shape {
-            0 => return,
+            0 => break,
             1 => put(device, at + from, sector),
             2 if from < prefix => put(device, at + from, sector),
             3 if choices.chance(1, 2) => put(device, at + from, sector),
@@ -296,6 +398,13 @@ fn keep_in_part(device: &mut Vec<u8>, at: usize, data: &[u8], choices: &mut Choi
             _ => {}
         }
     }
+    [
+        "unsynced-lost",
+        "unsynced-kept",
+        "torn-prefix",
+        "torn-sectors",
+        "torn-garbage",
+    ][shape as usize]
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ pub struct History {
     pub definite: u64,
     /// Operations whose outcome it never learned.
     pub unknown: u64,
+    /// Where each process's last acknowledged send and last polled record stand.
+    sent: BTreeMap<(u64, Part), i64>,
+    polled: BTreeMap<(u64, Part), i64>,
 }
 
 impl History {
@@ -100,6 +103,34 @@ impl History {
             partition.acked.insert(offset, *value);
             partition.max_acked = partition.max_acked.max(offset);
             self.acks += 1;
+        }
+    }
+
+    /// A process's sends are acknowledged in the order it sent them: offsets rise.
+    pub fn sent(&mut self, process: u64, part: Part, base: i64) {
+        let before = self.sent.insert((process, part), base);
+        if let Some(before) = before.filter(|before| *before >= base) {
+            let text = format!("{part:?}: process {process} at {base} after {before}");
+            self.violate("nonmonotonic-send", text);
+        }
+    }
+
+    /// A process polled these records; `sought` if it had set its position.
+    pub fn polled(&mut self, process: u64, part: Part, sought: bool, records: &[(i64, u64)]) {
+        let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else {
+            return;
+        };
+        let before = self.polled.insert((process, part), *last);
+        match before.filter(|_| !sought) {
+            Some(before) if *first <= before => {
+                let text = format!("{part:?}: process {process} at {first} after {before}");
+                self.violate("nonmonotonic-poll", text);
+            }
+            Some(before) if *first > before + 1 => {
+                let text = format!("{part:?}: process {process} at {first} after {before}");
+                self.violate("poll-skip", text);
+            }
+            _ => {}
         }
     }
 
@@ -231,12 +262,24 @@ mod tests {
 
     #[test]
     fn every_rule_rejects_a_doctored_history() {
-        let doctored: [(&str, fn(&mut History)); 9] = [
+        let doctored: [(&str, fn(&mut History)); 12] = [
             ("inconsistent-offsets", |h| h.read(P, 1, &[(1, 99)])),
             ("duplicate", |h| h.read(P, 3, &[(3, 12)])),
             ("H6", |h| h.failed(P, &[11])),
             ("H1", |h| h.acked(P, 1, &[11], 1)),
             ("poll-skip", |h| h.read(P, 1, &[(2, 12)])),
+            ("nonmonotonic-send", |h| {
+                h.sent(1, P, 5);
+                h.sent(1, P, 5);
+            }),
+            ("nonmonotonic-poll", |h| {
+                h.polled(1, P, true, &[(1, 11), (2, 12)]);
+                h.polled(1, P, false, &[(2, 12)]);
+            }),
+            ("poll-skip", |h| {
+                h.polled(1, P, true, &[(0, 10)]);
+                h.polled(1, P, false, &[(2, 12)]);
+            }),
             ("H4", |h| h.read(P, 0, &[(0, 10), (2, 12)])),
             ("H5", |h| h.end(P, 2, 3)),
             ("lost-write", |h| {

@@ -6,10 +6,13 @@
 #[cfg(not(madsim))]
 compile_error!("build with --cfg madsim: a RUSTFLAGS variable replaces .cargo/config.toml");
 
+pub mod campaign;
 pub mod client;
 pub mod disk;
 pub mod history;
 pub mod plan;
+pub mod planted;
 pub mod report;
 pub mod run;
+pub mod tasks;
 pub mod world;

@@ -1,16 +1,18 @@
-//! `seedlog-sim`: run seeds, replay one, plant bugs.
+//! `seedlog-sim`: run seeds, replay one, plant bugs, measure.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use seedlog_core::contract::Knobs;
-use seedlog_sim::plan::{FaultKind, Plan};
+use seedlog_sim::campaign::{cpu_seconds, median, run_all, Summary};
+use seedlog_sim::plan::{Choices, Plan};
+use seedlog_sim::planted::{self, search, Finding, Planted};
 use seedlog_sim::report::Report;
-use seedlog_sim::run::on_a_thread;
+use seedlog_sim::run::{on_a_thread, Mode, Watch};
 
 /// Deterministic simulation of Seedlog under seeded faults.
 #[derive(Debug, Parser)]
@@ -33,6 +35,18 @@ enum Command {
         /// Step the world plainly instead of inside madsim.
         #[arg(long)]
         no_madsim: bool,
+        /// Write `seed hash` lines to this file.
+        #[arg(long)]
+        hashes: Option<PathBuf>,
+        /// Compare with such a file instead of judging: exit 3 if a hash differs.
+        #[arg(long)]
+        expect: Option<PathBuf>,
+        /// Run only about this many per cent of the seeds.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100))]
+        percent: u64,
+        /// Draws the seeds that `--percent` keeps.
+        #[arg(long, default_value_t = 0)]
+        sample: u64,
     },
     /// Run one seed, or a plan from a file, and print its hash.
     Replay {
@@ -47,61 +61,19 @@ enum Command {
         /// Only these, such as M1,M44.
         #[arg(long)]
         only: Option<String>,
-        /// CPU seconds per bug.
+        /// CPU seconds per bug and kind of checker.
         #[arg(long, default_value_t = 600)]
         budget: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
     },
     /// Events per second and time per seed.
-    Bench,
-}
-
-/// Name and knob of every planted bug served.
-fn planted() -> Vec<(&'static str, Knobs)> {
-    let off = Knobs::default();
-    vec![
-        (
-            "M1",
-            Knobs {
-                ack_before_sync: true,
-                ..off
-            },
-        ),
-        (
-            "M39",
-            Knobs {
-                trust_retried_sync: true,
-                ..off
-            },
-        ),
-        (
-            "M40",
-            Knobs {
-                ignore_write_errors: true,
-                ..off
-            },
-        ),
-        (
-            "M47",
-            Knobs {
-                ignore_seal: true,
-                ..off
-            },
-        ),
-        (
-            "M61",
-            Knobs {
-                forget_producers: true,
-                ..off
-            },
-        ),
-        (
-            "M63",
-            Knobs {
-                producers_before_append: true,
-                ..off
-            },
-        ),
-    ]
+    Bench {
+        /// Seeds.
+        #[arg(long, default_value_t = 40)]
+        seeds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -112,18 +84,35 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
+    let mode = |plain: bool| if plain { Mode::Plain } else { Mode::Madsim };
     match cli.command {
         Command::Run {
             seeds,
             jobs,
             no_madsim,
-        } => match range(&seeds) {
-            Some((from, to)) => campaign(from, to, jobs.max(1), !no_madsim),
-            None => usage("--seeds wants A..B"),
-        },
-        Command::Replay { what, no_madsim } => replay(&what, !no_madsim),
-        Command::Mutate { only, budget } => mutate(only.as_deref(), budget),
-        Command::Bench => bench(),
+            hashes,
+            expect,
+            percent,
+            sample,
+        } => {
+            let Some((from, to)) = range(&seeds) else {
+                return usage("--seeds wants A..B");
+            };
+            let mut draw = Choices::new(sample, "sample", 0);
+            let seeds: Vec<u64> = (from..to).filter(|_| draw.chance(percent, 100)).collect();
+            let reports = with_progress(&seeds, jobs, mode(no_madsim));
+            match expect {
+                Some(file) => compare(&reports, &file, no_madsim),
+                None => campaign(&reports, hashes.as_deref()),
+            }
+        }
+        Command::Replay { what, no_madsim } => replay(&what, mode(no_madsim)),
+        Command::Mutate {
+            only,
+            budget,
+            first,
+        } => mutate(only.as_deref(), Duration::from_secs(budget), first),
+        Command::Bench { seeds } => bench(seeds),
     }
 }
 
@@ -138,135 +127,86 @@ fn range(text: &str) -> Option<(u64, u64)> {
     (from < to).then_some((from, to))
 }
 
-fn all(from: u64, to: u64, jobs: u64, madsim: bool) -> Vec<Report> {
-    let next = AtomicU64::new(from);
-    let reports = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= to {
-                    return;
-                }
-                let report = on_a_thread(Plan::of(seed), Knobs::default(), madsim);
-                if let Ok(mut reports) = reports.lock() {
-                    reports.push(report);
-                }
-            });
+struct Reports {
+    all: Vec<Report>,
+    started: Instant,
+    cpu: Option<f64>,
+}
+
+fn with_progress(seeds: &[u64], jobs: u64, mode: Mode) -> Reports {
+    let bar = ProgressBar::new(seeds.len() as u64);
+    let style = "{bar:40} {pos}/{len} seeds {elapsed} left {eta} {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let all = run_all(seeds, jobs, mode, &|report| {
+        if let Some((rule, what)) = report.violations.first() {
+            bar.println(format!("FAIL seed {} {rule}: {what}", report.seed));
         }
+        bar.inc(1);
     });
-    let mut reports = reports.into_inner().unwrap_or_default();
-    reports.sort_by_key(|report| report.seed);
-    reports
+    bar.finish_and_clear();
+    Reports { all, started, cpu }
 }
 
-fn median(mut values: Vec<u64>) -> u64 {
-    values.sort();
-    values.get(values.len() / 2).copied().unwrap_or(0)
+fn campaign(reports: &Reports, hashes: Option<&Path>) -> ExitCode {
+    let summary = Summary::of(&reports.all, reports.started, reports.cpu);
+    for report in reports.all.iter().filter(|r| !r.violations.is_empty()) {
+        card(report, &Plan::of(report.seed), &report.seed.to_string());
+    }
+    print!("{summary}");
+    if let Some(file) = hashes {
+        let line = |report: &Report| format!("{} {:016x}\n", report.seed, report.hash);
+        let lines: String = reports.all.iter().map(line).collect();
+        if let Err(error) = std::fs::write(file, lines) {
+            return usage(&format!("{}: {error}", file.display()));
+        }
+    }
+    ExitCode::from(summary.exit_code())
 }
 
-fn campaign(from: u64, to: u64, jobs: u64, madsim: bool) -> ExitCode {
-    let started = Instant::now();
-    let reports = all(from, to, jobs, madsim);
-    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
-    let failed: Vec<&Report> = reports
-        .iter()
-        .filter(|report| !report.violations.is_empty())
-        .collect();
-    let undecided: Vec<u64> = reports
-        .iter()
-        .filter(|r| r.undecided)
-        .map(|r| r.seed)
-        .collect();
-    let mut marks: BTreeMap<&str, u64> = BTreeMap::new();
-    for (name, count) in reports.iter().flat_map(|report| &report.marks) {
-        *marks.entry(name).or_default() += count;
+/// Hold reports against the hashes of an earlier campaign.
+fn compare(reports: &Reports, file: &Path, plain: bool) -> ExitCode {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return usage(&format!("{}: {error}", file.display())),
+    };
+    let known: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once(' ')).collect();
+    let (mut same, mut differ, mut skipped) = (0, 0, 0);
+    for report in &reports.all {
+        let (seed, hash) = (report.seed.to_string(), format!("{:016x}", report.hash));
+        match known.get(&seed[..]) {
+            // Its schedule is madsim's own: stepped plainly it is another run.
+            _ if plain && Plan::of(report.seed).tasks => skipped += 1,
+            Some(expected) if *expected == hash => same += 1,
+            Some(expected) => {
+                println!("seed {seed}: {hash}, was {expected}");
+                differ += 1;
+            }
+            None => return usage(&format!("{}: no seed {seed}", file.display())),
+        }
     }
-    for report in &failed {
-        card(report);
-    }
-    let (definite, unknown) = (sum(|r| r.definite), sum(|r| r.unknown));
-    let size = |n: usize| median(reports.iter().map(|report| report.size[n]).collect());
-    println!(
-        "seeds {} failed {} undecided {:?}",
-        reports.len(),
-        failed.len(),
-        undecided
-    );
-    println!(
-        "acked {} read {} definite {definite} unknown {unknown}",
-        sum(|r| r.acks),
-        sum(|r| r.reads)
-    );
-    println!(
-        "median world: {} shards, {} partitions, {} clients, {} operations",
-        size(0),
-        size(1),
-        size(2),
-        size(3)
-    );
-    println!(
-        "events {} in {:.1} s",
-        sum(|r| r.events),
-        started.elapsed().as_secs_f64()
-    );
-    for (name, count) in &marks {
-        println!("  {name} {count}");
-    }
-    let short = floors(&marks, reports.len() as u64);
-    for (name, count, floor) in &short {
-        println!("too few: {name} {count}, at least {floor}");
-    }
-    let vague = (definite + unknown) > 0 && definite * 10 < (definite + unknown) * 6;
-    match (
-        failed.is_empty() && short.is_empty() && !vague,
-        undecided.is_empty(),
-    ) {
-        (false, _) => ExitCode::from(1),
-        (true, false) => ExitCode::from(2),
-        (true, true) => ExitCode::SUCCESS,
-    }
+    println!("{same} hashes equal, {differ} differ, {skipped} run only as madsim tasks");
+    ExitCode::from(if differ > 0 || same == 0 { 3 } else { 0 })
 }
 
-/// What a campaign must have met, scaled from 2,000 seeds; small campaigns are not judged by it.
-fn floors<'a>(marks: &BTreeMap<&'a str, u64>, seeds: u64) -> Vec<(&'a str, u64, u64)> {
-    if seeds < 200 {
-        return Vec::new();
-    }
-    let faults = FaultKind::ALL.iter().map(|kind| (kind.name(), 50));
-    let states = [
-        ("duplicate-sequence", 20),
-        ("torn-tail", 20),
-        ("segment-rolled", 20),
-        ("retained", 20),
-        ("faulty-range", 20),
-        ("disk-full-over", 20),
-    ];
-    let wanted = faults
-        .chain(states)
-        .map(|(name, floor)| (name, (floor * seeds / 2000).max(1)));
-    let met = wanted.map(|(name, floor)| (name, marks.get(name).copied().unwrap_or(0), floor));
-    met.filter(|(_, count, floor)| count < floor).collect()
-}
-
-fn card(report: &Report) {
-    for (rule, what) in report.violations.iter().take(3) {
-        println!("FAIL {rule}  seed {}  {what}", report.seed);
+/// What broke, and the one command that shows it again.
+fn card(report: &Report, plan: &Plan, what: &str) {
+    for (rule, text) in report.violations.iter().take(3) {
+        println!("FAIL {rule}  seed {}  {text}", report.seed);
     }
     let file = format!("seed-{}.sim", report.seed);
-    if std::fs::write(&file, Plan::of(report.seed).to_text()).is_ok() {
-        println!("  plan {file}");
+    if what.parse::<u64>().is_ok() && std::fs::write(&file, plan.to_text()).is_ok() {
+        println!("  plan    {file}");
     }
-    println!(
-        "  replay  cargo run --release -p seedlog-sim -- replay {}",
-        report.seed
-    );
+    println!("  replay  cargo run --release -p seedlog-sim -- replay {what}");
 }
 
-fn replay(what: &str, madsim: bool) -> ExitCode {
+fn replay(what: &str, mode: Mode) -> ExitCode {
     let plan = match what.parse::<u64>() {
         Ok(seed) => Plan::of(seed),
-        Err(_) => match std::fs::read_to_string(what).map_err(|e| e.to_string()) {
+        Err(_) => match std::fs::read_to_string(what).map_err(|error| error.to_string()) {
             Ok(text) => match Plan::from_text(&text) {
                 Ok(plan) => plan,
                 Err(error) => return usage(&format!("{what}: {error}")),
@@ -274,7 +214,7 @@ fn replay(what: &str, madsim: bool) -> ExitCode {
             Err(error) => return usage(&format!("{what}: {error}")),
         },
     };
-    let report = on_a_thread(plan, Knobs::default(), madsim);
+    let report = on_a_thread(plan.clone(), Knobs::default(), mode, Watch::All);
     println!("hash={:016x}", report.hash);
     println!(
         "events {} simulated {} ms",
@@ -282,65 +222,76 @@ fn replay(what: &str, madsim: bool) -> ExitCode {
         report.simulated_us / 1000
     );
     if !report.violations.is_empty() {
-        card(&report);
+        card(&report, &plan, what);
         return ExitCode::from(1);
+    }
+    if report.undecided {
+        println!("undecided: not over within its bound");
     }
     ExitCode::from(if report.undecided { 2 } else { 0 })
 }
 
-fn mutate(only: Option<&str>, budget: u64) -> ExitCode {
-    let mut missed = false;
-    println!("bug    found  checker               seeds  seconds");
-    for (name, knobs) in planted() {
-        if only.is_some_and(|only| !only.split(',').any(|wanted| wanted == name)) {
-            continue;
-        }
-        let started = Instant::now();
-        let mut found = None;
-        let mut seed = 0;
-        while found.is_none() && started.elapsed().as_secs() < budget {
-            let report = on_a_thread(Plan::of(seed), knobs, false);
-            found = report.violations.first().map(|(rule, _)| *rule);
-            seed += 1;
-        }
-        // The same seed holds with the bug off, or the finding is no finding.
-        let clean = on_a_thread(Plan::of(seed - 1), Knobs::default(), false)
-            .violations
-            .is_empty();
-        let seconds = started.elapsed().as_secs_f64();
-        let yes = found.is_some() && clean;
-        missed |= !yes;
+fn mutate(only: Option<&str>, budget: Duration, first: u64) -> ExitCode {
+    let wanted = |bug: &Planted| only.is_none_or(|only| only.split(',').any(|n| n == bug.name));
+    let bugs: Vec<Planted> = planted::all().into_iter().filter(wanted).collect();
+    if bugs.is_empty() {
+        return usage("no such bug");
+    }
+    println!("| bug | found | checker | seeds | CPU s | clients alone | seeds | CPU s | what |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let mut missed = 0;
+    for bug in &bugs {
+        let all = search(bug, Watch::All, first, budget);
+        let clients = bug
+            .dotted
+            .then(|| search(bug, Watch::ClientsOnly, first, budget));
+        let found = all.counts() && clients.as_ref().is_none_or(Finding::counts);
+        missed += usize::from(!found);
+        let cells = |finding: &Finding| {
+            let rule = finding.rule.as_deref().unwrap_or("-");
+            let doubt = if finding.clean || finding.rule.is_none() {
+                ""
+            } else {
+                " (fails without the bug too)"
+            };
+            let seconds = finding.time.as_secs_f64();
+            format!("{rule}{doubt} | {} | {seconds:.1}", finding.seeds)
+        };
+        let alone = clients.as_ref().map_or("not asked | |".into(), cells);
+        let yes = if found { "yes" } else { "NO" };
         println!(
-            "{name:<6} {yes:<6} {:<21} {seed:<6} {seconds:.1}",
-            found.unwrap_or("-")
+            "| {} | {yes} | {} | {alone} | {} |",
+            bug.name,
+            cells(&all),
+            bug.what
         );
     }
-    ExitCode::from(u8::from(missed))
+    println!("\n{} planted, {missed} missed", bugs.len());
+    ExitCode::from(u8::from(missed > 0))
 }
 
-fn bench() -> ExitCode {
-    let mut seconds = [0.0; 2];
-    let mut events = 0;
-    for (index, madsim) in [false, true].into_iter().enumerate() {
-        let started = Instant::now();
-        let reports = all(0, 20, 1, madsim);
-        seconds[index] = started.elapsed().as_secs_f64();
-        events = reports.iter().map(|report| report.events).sum();
+fn bench(count: u64) -> ExitCode {
+    let seeds: Vec<u64> = (0..count).collect();
+    let mut rates = Vec::new();
+    for mode in [Mode::Plain, Mode::Madsim] {
+        let mut times = Vec::new();
+        let (mut events, mut total) = (0, 0.0);
+        for seed in &seeds {
+            let started = Instant::now();
+            let reports = run_all(&[*seed], 1, mode, &|_| {});
+            let time = started.elapsed();
+            events += reports.iter().map(|report| report.events).sum::<u64>();
+            total += time.as_secs_f64();
+            times.push(time.as_micros() as u64);
+        }
+        let rate = events as f64 / total;
+        println!(
+            "{mode:?}: {events} events, {rate:.0} events/s, median seed {:.3} s",
+            median(times) as f64 / 1e6
+        );
+        rates.push(rate);
     }
-    println!("20 seeds, one at a time, all checkers on: {events} events");
-    println!(
-        "plain   {:.0} events/s, {:.3} s per seed",
-        events as f64 / seconds[0],
-        seconds[0] / 20.0
-    );
-    println!(
-        "madsim  {:.0} events/s, {:.3} s per seed",
-        events as f64 / seconds[1],
-        seconds[1] / 20.0
-    );
-    println!(
-        "madsim's share {:.0} %",
-        (1.0 - seconds[0] / seconds[1]).max(0.0) * 100.0
-    );
+    let share = (1.0 - rates[1] / rates[0]).max(0.0) * 100.0;
+    println!("{count} seeds, one at a time, all checkers on; madsim itself {share:.0} %");
     ExitCode::SUCCESS
 }

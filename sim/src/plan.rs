@@ -96,6 +96,12 @@ fault_kinds! {
     ShortRead = "short-read";
     /// A read of a segment brings another segment's bytes.
     MisdirectedRead = "misdirected-read";
+    /// A sector of a segment cannot be read until it is written again.
+    LatentSector = "latent-sector-error";
+    /// A write to a segment lands in another segment.
+    MisdirectedWrite = "misdirected-write";
+    /// The next start cannot read a journal, once.
+    BootReadError = "boot-read-error";
 }
 
 /// One fault of a plan.
@@ -107,6 +113,35 @@ pub struct Fault {
     pub kind: FaultKind,
     /// A number the kind uses as it needs: which client, how long, which byte.
     pub value: u64,
+}
+
+macro_rules! endings {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Damage beyond what one replica can bear, placed after the last reader is done: the broker
+        /// must refuse loudly, or still have everything.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Ending { $($(#[$doc])* $name),* }
+
+        impl Ending {
+            /// Every kind.
+            pub const ALL: &'static [Ending] = &[$(Ending::$name),*];
+            /// Its name in plans and reports.
+            pub fn name(self) -> &'static str { match self { $(Ending::$name => $text),* } }
+            /// The kind of this name.
+            pub fn from_name(name: &str) -> Option<Ending> {
+                Ending::ALL.iter().copied().find(|kind| kind.name() == name)
+            }
+        }
+    };
+}
+
+endings! {
+    /// A bit of a journal flips.
+    JournalRot = "journal-rot";
+    /// A journal is gone.
+    JournalLost = "journal-lost";
+    /// A journal was written by a newer build.
+    NewerFormat = "newer-format";
 }
 
 /// The plan of one seed.
@@ -122,8 +157,12 @@ pub struct Plan {
     pub clients: usize,
     /// Operations per client.
     pub operations: u64,
+    /// Shards run as madsim tasks on madsim nodes.
+    pub tasks: bool,
     /// Faults, by time.
     pub faults: Vec<Fault>,
+    /// Damage after the end.
+    pub ending: Option<(Ending, u64)>,
 }
 
 /// Faults happen in this span, microseconds.
@@ -131,7 +170,8 @@ const CHAOS_FROM_US: u64 = 200_000;
 const CHAOS_TO_US: u64 = 4_000_000;
 
 impl Plan {
-    /// The plan of a seed. One seed in sixteen has no faults.
+    /// The plan of a seed. One seed in sixteen has no faults, one in thirty-two runs as tasks, one in
+    /// four ends with damage beyond the bound.
     pub fn of(seed: u64) -> Plan {
         let mut shape = Choices::new(seed, "shape", 0);
         let topics = (0..shape.between(2, 3))
@@ -144,9 +184,11 @@ impl Plan {
                 let count = match kind {
                     FaultKind::Crash | FaultKind::PowerLoss => choice.between(1, 3),
                     FaultKind::Disconnect => choice.between(4, 10),
-                    FaultKind::WriteError | FaultKind::SyncError | FaultKind::ShortWrite => {
-                        choice.below(2)
-                    }
+                    FaultKind::WriteError
+                    | FaultKind::SyncError
+                    | FaultKind::ShortWrite
+                    | FaultKind::BootReadError
+                    | FaultKind::MisdirectedWrite => choice.below(2),
                     _ => choice.between(1, 3),
                 };
                 faults.extend((0..count).map(|_| Fault {
@@ -156,6 +198,11 @@ impl Plan {
                 }));
             }
         }
+        let mut last = Choices::new(seed, "ending", 0);
+        let ending = (seed % 16 != 15 && last.chance(1, 4)).then(|| {
+            let kind = last.below(Ending::ALL.len() as u64) as usize;
+            (Ending::ALL[kind], last.below(1 << 32))
+        });
         faults.sort_by_key(|fault| (fault.at_us, fault.kind));
         Plan {
             seed,
@@ -163,7 +210,9 @@ impl Plan {
             topics,
             clients: shape.between(4, 8) as usize,
             operations: shape.between(350, 500),
+            tasks: seed % 32 == 9,
             faults,
+            ending,
         }
     }
 
@@ -178,6 +227,9 @@ impl Plan {
             self.clients,
             self.operations
         );
+        if self.tasks {
+            text.push_str("tasks\n");
+        }
         for fault in &self.faults {
             text.push_str(&format!(
                 "at {}us {} {}\n",
@@ -186,6 +238,9 @@ impl Plan {
                 fault.value
             ));
         }
+        if let Some((kind, value)) = self.ending {
+            text.push_str(&format!("ending {} {value}\n", kind.name()));
+        }
         text
     }
 
@@ -193,6 +248,8 @@ impl Plan {
     pub fn from_text(text: &str) -> Result<Plan, String> {
         let mut plan = Plan {
             faults: Vec::new(),
+            tasks: false,
+            ending: None,
             ..Plan::of(0)
         };
         for (index, line) in text.lines().enumerate() {
@@ -227,6 +284,12 @@ impl Plan {
                     let parse = |n: &str| n.parse().map_err(|_| bad(1, "not a number"));
                     plan.topics = list.split(',').map(parse).collect::<Result<_, _>>()?;
                 }
+                Some("tasks") => plan.tasks = true,
+                Some("ending") => {
+                    let kind = words.get(1).and_then(|name| Ending::from_name(name));
+                    let kind = kind.ok_or_else(|| bad(1, "an unknown ending"))?;
+                    plan.ending = Some((kind, number(2)?));
+                }
                 Some("at") => {
                     let kind = words.get(2).and_then(|name| FaultKind::from_name(name));
                     let kind = kind.ok_or_else(|| bad(2, "an unknown fault"))?;
@@ -249,9 +312,11 @@ mod tests {
 
     #[test]
     fn a_plan_comes_back_from_its_lines() {
-        let plan = Plan::of(77);
-        assert!(plan.faults.len() >= 15);
-        assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan));
+        for seed in 0..200 {
+            let plan = Plan::of(seed);
+            assert!(plan.faults.len() >= 15 || seed % 16 == 15);
+            assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan));
+        }
         let refusal = Plan::from_text("sim 1\nat 5us flood 3\n");
         assert_eq!(
             refusal,

@@ -1,6 +1,9 @@
 //! What a run comes to.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use crate::plan::FaultKind;
 
 /// Where the hash stood after so many events.
 pub type Checkpoint = (u64, u64);
@@ -34,15 +37,47 @@ pub struct Report {
     pub unknown: u64,
     /// Shards, partitions, clients, operations: the world's size.
     pub size: [u64; 4],
+    /// Its shards ran as madsim tasks.
+    pub tasks: bool,
 }
 
-/// A rolling 64-bit hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hash(pub u64);
+impl Report {
+    fn count(&self, names: impl IntoIterator<Item = &'static str>) -> u64 {
+        let counts = names.into_iter().filter_map(|name| self.marks.get(name));
+        counts.sum()
+    }
 
-impl Hash {
-    /// Take in bytes, in order.
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    /// Crashes and power losses.
+    pub fn crashes(&self) -> u64 {
+        self.count([FaultKind::Crash, FaultKind::PowerLoss].map(FaultKind::name))
+    }
+
+    /// Faults that fired, of every kind.
+    pub fn faults(&self) -> u64 {
+        self.count(FaultKind::ALL.iter().map(|kind| kind.name()))
+    }
+}
+
+/// A rolling 64-bit hash: the same for the same values in the same order, on every machine with
+/// 64-bit words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolling(pub u64);
+
+impl Rolling {
+    /// Take in a number.
+    pub fn word(&mut self, word: u64) {
+        self.0 = (self.0 ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
+    }
+}
+
+impl Hasher for Rolling {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
             let mut word = [0; 8];
@@ -54,18 +89,16 @@ impl Hash {
         self.word(u64::from_le_bytes(word) ^ (bytes.len() as u64) << 56);
     }
 
-    /// Take in a number.
-    pub fn word(&mut self, word: u64) {
-        self.0 = (self.0 ^ word)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29);
+    fn write_u8(&mut self, value: u8) {
+        self.word(u64::from(value));
     }
-}
 
-impl std::fmt::Write for Hash {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.bytes(text.as_bytes());
-        Ok(())
+    fn write_u64(&mut self, value: u64) {
+        self.word(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.word(value as u64);
     }
 }
 
@@ -76,8 +109,8 @@ mod tests {
     #[test]
     fn a_flipped_bit_or_a_swap_changes_the_hash() {
         let of = |parts: &[&[u8]]| {
-            let mut hash = Hash(1);
-            parts.iter().for_each(|part| hash.bytes(part));
+            let mut hash = Rolling(1);
+            parts.iter().for_each(|part| hash.write(part));
             hash
         };
         assert_ne!(of(&[b"payload one"]), of(&[b"payload onf"]));

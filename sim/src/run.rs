@@ -6,35 +6,63 @@ use seedlog_core::contract::Knobs;
 
 use crate::plan::Plan;
 use crate::report::Report;
-use crate::world::World;
+use crate::tasks::as_tasks;
+use crate::world::{Step, World};
+
+/// How a plan is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As the plan says: stepped inside madsim, or with its shards as madsim tasks.
+    Madsim,
+    /// Stepped without madsim.
+    Plain,
+}
+
+/// What may judge a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Every checker.
+    All,
+    /// Client histories alone: no invariants, no monitors, no power-cut oracle.
+    ClientsOnly,
+}
 
 /// Run a plan by plain stepping.
-pub fn plainly(plan: Plan, knobs: Knobs) -> Report {
-    let mut world = World::new(plan, knobs);
-    while world.step().is_some() {}
-    world.finish()
+pub fn plainly(world: impl FnOnce() -> World) -> Report {
+    let mut world = world();
+    while world.step() != Step::Over {}
+    world.take_report()
 }
 
 /// Run a plan inside madsim, whose virtual clock follows the world's: a stray clock, random draw or
 /// thread would show, or panic.
-pub fn inside_madsim(plan: Plan, knobs: Knobs) -> Report {
-    let runtime =
-        madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+pub fn inside_madsim(seed: u64, world: impl FnOnce() -> World) -> Report {
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
     runtime.block_on(async move {
-        let mut world = World::new(plan, knobs);
-        while let Some(passed) = world.step() {
-            madsim::time::advance(Duration::from_micros(passed));
+        let mut world = world();
+        loop {
+            match world.step() {
+                Step::Over => return world.take_report(),
+                Step::Idle => {}
+                Step::Passed(time) => madsim::time::advance(Duration::from_micros(time)),
+            }
         }
-        world.finish()
     })
 }
 
 /// Run a plan on a fresh thread; a panic there (a broken invariant) is a violation.
-pub fn on_a_thread(plan: Plan, knobs: Knobs, madsim: bool) -> Report {
+pub fn on_a_thread(plan: Plan, knobs: Knobs, mode: Mode, watch: Watch) -> Report {
     let seed = plan.seed;
-    let run = move || match madsim {
-        true => inside_madsim(plan, knobs),
-        false => plainly(plan, knobs),
+    let tasks = plan.tasks && mode == Mode::Madsim;
+    let world = move || {
+        let mut world = World::new(plan, knobs);
+        world.watch(watch);
+        world
+    };
+    let run = move || match (mode, tasks) {
+        (Mode::Madsim, true) => as_tasks(seed, world),
+        (Mode::Madsim, false) => inside_madsim(seed, world),
+        (Mode::Plain, _) => plainly(world),
     };
     match std::thread::spawn(run).join() {
         Ok(report) => report,
@@ -44,6 +72,7 @@ pub fn on_a_thread(plan: Plan, knobs: Knobs, madsim: bool) -> Report {
             let violations = vec![("invariant", text.unwrap_or_default())];
             Report {
                 seed,
+                tasks,
                 violations,
                 ..Report::default()
             }

@@ -1,26 +1,40 @@
 //! The world: one broker, its disk, its clients and the links between them, stepped event by event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
+use std::hash::Hash as _;
 
 use bytes::Bytes;
-use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
-use seedlog_core::disk::{DiskError, DiskOp, DiskRequest};
-use seedlog_core::ids::{ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
+use seedlog_core::disk::{DiskOp, DiskRequest};
+use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_net::server::Connection as Server;
 
-use crate::client::{Client, Op, Role};
-use crate::disk::{BadRead, SimDisk};
+use crate::client::{Client, Role};
+use crate::disk::SimDisk;
 use crate::history::{History, Part};
-use crate::plan::{Choices, Fault, FaultKind, Plan};
-use crate::report::{Hash, Report};
+use crate::plan::{Choices, Fault, Plan};
+use crate::report::{Report, Rolling};
+use crate::run::Watch;
 
 const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
+/// A shard's task takes its turn at most about this late.
+const TASK_LATE_US: u64 = 300;
 const WALL_START_MS: i64 = 1_700_000_000_000;
+
+/// How far a step got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The run is over.
+    Over,
+    /// Nothing is due before a shard's task has taken its turn.
+    Idle,
+    /// An event happened after so many microseconds.
+    Passed(u64),
+}
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -62,6 +76,7 @@ enum Event {
     },
     Fault(Fault),
     DiskFreed,
+    Ending,
     Restart,
 }
 
@@ -95,13 +110,20 @@ pub struct World {
     topics: Vec<(u32, Vec<(String, Option<String>)>)>,
     created: bool,
     audit: Option<BTreeMap<Part, Audit>>,
-    /// Faulty reads were placed, so a range may be unreadable.
-    damaged: bool,
+    /// Partitions of which a stored range was damaged: it may be unreadable.
+    damaged: BTreeSet<Part>,
+    ending: endings::State,
+    /// Shards whose tasks are to take a turn; `None` if the world takes turns itself.
+    wishes: Option<Vec<usize>>,
+    /// Shards whose task was woken and has not taken its turn yet.
+    owed: BTreeSet<usize>,
+    monitor: monitor::Monitor,
+    watch: Watch,
     choices: Choices,
     latency: Choices,
     oracle: Choices,
     acks_at_oracle: u64,
-    hash: Hash,
+    hash: Rolling,
     /// What clients did and saw.
     pub history: History,
     report: Report,
@@ -119,6 +141,23 @@ pub struct Audit {
 }
 
 impl World {
+    /// This world, with its shards as tasks of the runtime.
+    pub fn with_tasks(mut self) -> World {
+        self.wishes = Some(Vec::new());
+        self.report.tasks = true;
+        self
+    }
+
+    /// Who may judge the run.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+
+    /// Shards of the broker.
+    pub fn shards(&self) -> usize {
+        usize::from(self.plan.shards)
+    }
+
     /// The world of a plan, before its first event.
     pub fn new(plan: Plan, knobs: Knobs) -> World {
         let seed = plan.seed;
@@ -126,7 +165,7 @@ impl World {
             .topics
             .iter()
             .enumerate()
-            .map(|(n, p)| (*p, configs(n)))
+            .map(|(n, p)| (*p, broker::configs(n)))
             .collect();
         let mut history = History::default();
         for (topic, (partitions, _)) in topics.iter().enumerate() {
@@ -165,12 +204,17 @@ impl World {
             topics,
             created: false,
             audit: None,
-            damaged: false,
+            damaged: BTreeSet::new(),
+            ending: endings::State::of(&plan),
+            wishes: None,
+            owed: BTreeSet::new(),
+            monitor: monitor::Monitor::default(),
+            watch: Watch::All,
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
             oracle: Choices::new(seed, "oracle", 0),
             acks_at_oracle: 0,
-            hash: Hash(seed),
+            hash: Rolling(seed),
             history,
             report,
             plan,
@@ -203,30 +247,69 @@ impl World {
         }
     }
 
-    /// Step one event. `None` when the run is over; otherwise the time that passed, microseconds.
-    pub fn step(&mut self) -> Option<u64> {
-        let over = self.audit.as_ref().is_some_and(|audit| {
+    /// Step one event.
+    pub fn step(&mut self) -> Step {
+        let read = self.audit.as_ref().is_some_and(|audit| {
             audit
                 .values()
                 .all(|part| part.end.is_some_and(|end| part.next >= end))
         });
-        if over {
-            return None;
+        if self.ending.is_over() || (read && !self.ending.begins()) {
+            return Step::Over;
         }
-        let ((time_us, _), event) = self.queue.pop_first()?;
+        if read {
+            self.begin_ending();
+        }
+        let next = self
+            .queue
+            .first_key_value()
+            .map(|((time_us, _), _)| *time_us);
+        if !self.owed.is_empty() && next.is_none_or(|at| at > self.now_us + TASK_LATE_US) {
+            return Step::Idle;
+        }
+        let Some(((time_us, _), event)) = self.queue.pop_first() else {
+            return Step::Over;
+        };
         if time_us > END_US {
             self.report.undecided = true;
-            return None;
+            return Step::Over;
         }
         let passed = time_us - self.now_us;
         self.now_us = time_us;
         self.happen(event);
-        Some(passed)
+        Step::Passed(passed)
+    }
+
+    /// For tasks: the broker's life, if it lives, and the shards that are to take a turn.
+    pub fn wishes(&mut self) -> (Option<u64>, Vec<usize>) {
+        let life = self.broker.as_ref().map(|_| self.life);
+        let wishes = self.wishes.as_mut().map(std::mem::take);
+        (life, wishes.unwrap_or_default())
+    }
+
+    /// A shard's task takes its turn. One of an earlier life does nothing.
+    pub fn task_turn(&mut self, life: u64, shard: usize) {
+        if life == self.life {
+            self.owed.remove(&shard);
+            self.turn(shard);
+        }
+    }
+
+    fn turn_or_wish(&mut self, shard: usize) {
+        match &mut self.wishes {
+            Some(wishes) => {
+                // One turn serves every wish that came before it.
+                if self.owed.insert(shard) {
+                    wishes.push(shard);
+                }
+            }
+            None => self.turn(shard),
+        }
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Turn { life, shard } if life == self.life => self.turn(shard),
+            Event::Turn { life, shard } if life == self.life => self.turn_or_wish(shard),
             Event::Disk { life, shard, op } if life == self.life => self.disk_op(shard, &op),
             Event::Neighbour { life, shard, input } if life == self.life => {
                 self.deliver(shard, input)
@@ -242,77 +325,16 @@ impl World {
             } => self.at_client(client, conn, bytes),
             Event::Act { client } => self.act(client),
             Event::Timeout { client, attempt } => {
-                if self.clients[client].attempt == attempt && self.clients[client].waiting.is_some()
+                if self.clients[client].attempt == attempt
+                    && !self.clients[client].waiting.is_empty()
                 {
                     self.lose_connection(client);
                 }
             }
             Event::Fault(fault) => self.fault(fault),
             Event::DiskFreed => self.disk.full = false,
+            Event::Ending => self.ending(),
             Event::Restart => self.start_broker(),
-        }
-    }
-
-    fn start_broker(&mut self) {
-        if self.broker.is_some() {
-            return;
-        }
-        self.life += 1;
-        let count = usize::from(self.plan.shards);
-        let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
-        self.broker = Some(Broker {
-            shards: Vec::new(),
-            inboxes: vec![VecDeque::new(); count],
-            scheduled: vec![false; count],
-            timers: vec![u64::MAX; count],
-            conns: BTreeMap::new(),
-            excused: false,
-        });
-        for shard in 0..count {
-            let config = config(self.plan.shards, shard as u16, self.knobs);
-            let mut out = Effects::default();
-            let booted = Shard::boot(config, seeds.seed(), self.now(), &mut out);
-            if let Some(broker) = &mut self.broker {
-                broker.shards.push(booted);
-            }
-            self.carry_out(shard, out);
-        }
-    }
-
-    fn stop_broker(&mut self) {
-        if self.broker.take().is_none() {
-            return;
-        }
-        self.life += 1;
-        self.end_disk_ops();
-        for client in 0..self.clients.len() {
-            self.lose_connection(client);
-        }
-        let after = self.choices.between(10_000, 200_000);
-        self.at(self.now_us + after, Event::Restart);
-    }
-
-    /// The process is gone: the kernel ends what it was given, or was not given it any more, before
-    /// another process can open the folder.
-    fn end_disk_ops(&mut self) {
-        let open = |event: &Event| matches!(event, Event::Disk { .. });
-        let keys: Vec<(u64, u64)> = self
-            .queue
-            .iter()
-            .filter(|(_, event)| open(event))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            let Some(Event::Disk { op, .. }) = self.queue.remove(&key) else {
-                continue;
-            };
-            let reads = matches!(
-                op.request,
-                DiskRequest::Read { .. } | DiskRequest::List { .. }
-            );
-            if !reads && self.choices.chance(1, 2) {
-                let _ = self.disk.run(&op.request);
-            }
         }
     }
 
@@ -335,7 +357,7 @@ impl World {
         // A timer that was set again for an earlier time is void.
         if broker.timers[shard] == at {
             broker.timers[shard] = u64::MAX;
-            self.turn(shard);
+            self.turn_or_wish(shard);
         }
     }
 
@@ -362,7 +384,7 @@ impl World {
             };
             self.hash.word(self.now_us);
             self.hash.word(shard as u64);
-            let _ = write!(self.hash, "{input:?}");
+            input.hash(&mut self.hash);
             broker.shards[shard].handle(now, input, &mut out);
             self.report.events += 1;
             if self.report.events.is_multiple_of(1024) {
@@ -372,8 +394,13 @@ impl World {
             }
         }
         broker.shards[shard].settle(now, &mut out);
-        broker.shards[shard].check();
-        let _ = write!(self.hash, "{out:?}");
+        if self.watch == Watch::All {
+            broker.shards[shard].check();
+            if let Some((rule, text)) = self.monitor.look(&broker.shards[shard]) {
+                self.history.violate(rule, text);
+            }
+        }
+        out.hash(&mut self.hash);
         let life = self.life;
         let deadline = broker.shards[shard].next_deadline();
         let deadline = deadline.map(|at| (at.0 / 1000).max(self.now_us + 1));
@@ -390,6 +417,7 @@ impl World {
             self.at(at, Event::Timer { life, shard, at });
         }
         self.carry_out(shard, out);
+        self.look_at_ending();
     }
 
     fn carry_out(&mut self, shard: usize, out: Effects) {
@@ -461,6 +489,9 @@ impl World {
     }
 
     fn halted(&mut self, halt: Halt) {
+        if let (Halt::Fatal(reason), true) = (&halt, self.ending.is_on()) {
+            return self.refused(reason);
+        }
         let excused = self.broker.as_ref().is_some_and(|broker| broker.excused);
         match halt {
             Halt::Fatal(_) if excused => self.mark("halt"),
@@ -488,219 +519,15 @@ impl World {
             if let Some(broker) = &mut self.broker {
                 broker.excused |= matches!(
                     name,
-                    "write-error" | "sync-error" | "short-write" | "disk-full"
+                    "write-error" | "sync-error" | "short-write" | "disk-full" | "boot-read-error"
                 );
             }
             self.mark(name);
         }
+        for path in std::mem::take(&mut self.disk.damaged) {
+            self.damaged.extend(faults::part_of(&path));
+        }
         self.deliver(shard, Input::Disk { op: op.op, result });
-    }
-
-    fn at_server(&mut self, conn: ConnId, bytes: Bytes) {
-        let Some(broker) = &mut self.broker else {
-            return;
-        };
-        let Some((_, shard, server)) = broker.conns.get_mut(&conn) else {
-            return;
-        };
-        let shard = *shard;
-        if let Err(close) = server.receive(bytes) {
-            return self.history.violate("wire", close.reason);
-        }
-        let mut calls = Vec::new();
-        while let Some(call) = server.next_call() {
-            calls.push(call);
-        }
-        for (call, request) in calls {
-            self.deliver(
-                shard,
-                Input::Client {
-                    conn,
-                    call,
-                    request,
-                },
-            );
-        }
-    }
-
-    fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
-        let client = &mut self.clients[number];
-        if client.conn != Some(conn) {
-            return;
-        }
-        let responses = match client.codec.receive(bytes) {
-            Ok(responses) => responses,
-            Err(close) => return self.history.violate("wire", close.reason),
-        };
-        for (correlation, response) in responses {
-            let client = &mut self.clients[number];
-            let waiting = client.waiting.take();
-            let Some((_, op)) = waiting.filter(|(waiting, _)| *waiting == correlation) else {
-                continue;
-            };
-            self.created |= matches!(op, Op::Create);
-            client.answered(op, response, &mut self.history);
-            let think = client.think_us();
-            self.at(self.now_us + think, Event::Act { client: number });
-        }
-        self.audit_progress(number);
-        if self.history.acks >= self.acks_at_oracle + 200 {
-            self.acks_at_oracle = self.history.acks;
-            self.power_cut_oracle();
-        }
-    }
-
-    fn act(&mut self, number: usize) {
-        if self.clients[number].waiting.is_some() {
-            return;
-        }
-        let auditing = self.audit.is_some() && number == 0;
-        if !auditing && self.clients[number].left == 0 && self.clients[number].again.is_none() {
-            return self.maybe_audit();
-        }
-        if self.clients[number].conn.is_none() && !self.connect(number) {
-            let later = self.choices.between(5_000, 50_000);
-            return self.at(self.now_us + later, Event::Act { client: number });
-        }
-        let now = self.now();
-        let op = match (auditing, self.created) {
-            (true, _) => self.audit_op(),
-            (false, true) => {
-                let client = &mut self.clients[number];
-                let topics: Vec<u32> = self
-                    .topics
-                    .iter()
-                    .map(|(partitions, _)| *partitions)
-                    .collect();
-                if client.again.is_none() {
-                    client.left -= 1;
-                    self.report.size[3] += 1;
-                }
-                client.next_op(&topics, &mut self.history, now.wall_ms)
-            }
-            (false, false) if number == 0 => Op::Create,
-            (false, false) => return self.at(self.now_us + 10_000, Event::Act { client: number }),
-        };
-        self.send(number, op);
-    }
-
-    fn send(&mut self, number: usize, op: Op) {
-        let request = Client::request(&op, &self.topics);
-        let client = &mut self.clients[number];
-        let (correlation, bytes) = client.codec.request(&request);
-        client.waiting = Some((correlation, op));
-        client.attempt += 1;
-        let attempt = client.attempt;
-        if let Some(conn) = client.conn {
-            let time = self.in_order((conn, false), 50, 1_500);
-            self.at(time, Event::ToServer { conn, bytes });
-        }
-        self.at(
-            self.now_us + OP_TIMEOUT_US,
-            Event::Timeout {
-                client: number,
-                attempt,
-            },
-        );
-    }
-
-    fn connect(&mut self, number: usize) -> bool {
-        let shard = self.choices.below(u64::from(self.plan.shards)) as usize;
-        let conn = ConnId(self.next_conn);
-        let Some(broker) = &mut self.broker else {
-            return false;
-        };
-        self.next_conn += 1;
-        broker.conns.insert(
-            conn,
-            (number, shard, Server::new("sim".into(), 9092, 1 << 20)),
-        );
-        self.clients[number].conn = Some(conn);
-        self.clients[number].codec = seedlog_net::client::Connection::new("sim");
-        self.deliver(shard, Input::Connect { conn });
-        true
-    }
-
-    /// The connection breaks. What was on its way to the broker may still arrive.
-    fn lose_connection(&mut self, number: usize) {
-        let client = &mut self.clients[number];
-        let Some(conn) = client.conn.take() else {
-            return;
-        };
-        let waiting = client.waiting.take();
-        let retries = client.role == (Role::Producer { idempotent: true });
-        match waiting {
-            Some((_, op @ Op::Produce { .. })) if retries => client.again = Some(op),
-            None | Some((_, Op::Create)) => {}
-            Some(_) => self.history.unknown += 1,
-        }
-        self.at(self.now_us + 5_000, Event::Act { client: number });
-        let shard = self
-            .broker
-            .as_ref()
-            .and_then(|broker| broker.conns.get(&conn))
-            .map(|row| row.1);
-        let late = self.choices.chance(1, 2);
-        if let Some(shard) = shard {
-            // Half of the time the broker learns of it only after it took what was in flight.
-            if !late {
-                if let Some(broker) = &mut self.broker {
-                    broker.conns.remove(&conn);
-                }
-            }
-            self.deliver(shard, Input::Hangup { conn });
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        if self.audit.is_some() {
-            return;
-        }
-        match fault.kind {
-            FaultKind::Crash if self.broker.is_some() => {
-                self.mark("crash");
-                self.stop_broker();
-            }
-            FaultKind::PowerLoss if self.broker.is_some() => {
-                self.mark("power-loss");
-                self.stop_broker();
-                self.disk
-                    .power_loss(&mut Choices::new(fault.value, "cut", self.plan.seed));
-            }
-            FaultKind::Crash | FaultKind::PowerLoss => {}
-            FaultKind::Pause => {
-                self.mark("pause");
-                self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
-            }
-            FaultKind::Disconnect => {
-                self.mark("disconnect");
-                let client = fault.value as usize % self.clients.len();
-                self.lose_connection(client);
-            }
-            FaultKind::WriteError => self.disk.fail_write = Some(DiskError::Io),
-            FaultKind::ShortWrite => self.disk.fail_write = Some(DiskError::Short(0)),
-            FaultKind::SyncError => self.disk.fail_sync = true,
-            FaultKind::DiskFull => {
-                self.disk.full = true;
-                self.at(
-                    self.now_us + 100_000 + fault.value % 700_000,
-                    Event::DiskFreed,
-                );
-            }
-            FaultKind::Stall => {
-                self.mark("stall");
-                self.stalled_until = self.now_us + 10_000 + fault.value % 300_000;
-            }
-            FaultKind::BitRot => {
-                if self.disk.rot(fault.value) {
-                    self.damaged = true;
-                    self.mark("bit-rot");
-                }
-            }
-            FaultKind::ReadError => self.disk.bad_read = Some(BadRead::Error),
-            FaultKind::ShortRead => self.disk.bad_read = Some(BadRead::Short),
-            FaultKind::MisdirectedRead => self.disk.bad_read = Some(BadRead::Misdirected),
-        }
     }
 }
 
@@ -717,30 +544,9 @@ fn path_of(request: &DiskRequest) -> &str {
     }
 }
 
-fn configs(topic: usize) -> Vec<(String, Option<String>)> {
-    let mut configs = vec![("segment.bytes".to_string(), Some("12000".to_string()))];
-    if topic == 0 {
-        configs.push(("retention.bytes".to_string(), Some("40000".to_string())));
-    }
-    configs
-}
-
-/// The config of a simulated shard.
-pub fn config(shards: u16, shard: u16, knobs: Knobs) -> Config {
-    Config {
-        node: NodeId(0),
-        cluster_id: Uuid([1; 16]),
-        directory_id: Uuid([2; 16]),
-        shard: ShardId(shard),
-        shards,
-        advertised: None,
-        auto_create_topics: false,
-        default_partitions: 1,
-        request_pool_bytes: 1 << 20,
-        journal_initial_bytes: 128 << 10,
-        journal_max_bytes: 256 << 10,
-        knobs,
-    }
-}
-
 mod audit;
+mod broker;
+mod clients;
+mod endings;
+mod faults;
+mod monitor;

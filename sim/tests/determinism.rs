@@ -4,14 +4,14 @@ use std::process::Command;
 
 use seedlog_core::contract::Knobs;
 use seedlog_sim::plan::{FaultKind, Plan};
-use seedlog_sim::run::on_a_thread;
+use seedlog_sim::run::{on_a_thread, Mode, Watch};
 
 #[test]
 fn a_plan_has_one_hash() {
     for seed in 0..6 {
-        let first = on_a_thread(Plan::of(seed), Knobs::default(), false);
-        let again = on_a_thread(Plan::of(seed), Knobs::default(), false);
-        let madsim = on_a_thread(Plan::of(seed), Knobs::default(), true);
+        let first = on_a_thread(Plan::of(seed), Knobs::default(), Mode::Plain, Watch::All);
+        let again = on_a_thread(Plan::of(seed), Knobs::default(), Mode::Plain, Watch::All);
+        let madsim = on_a_thread(Plan::of(seed), Knobs::default(), Mode::Madsim, Watch::All);
         assert_eq!(first.checkpoints, again.checkpoints, "seed {seed} twice");
         assert_eq!(
             first.checkpoints, madsim.checkpoints,
@@ -42,6 +42,6 @@ fn a_plan_with_one_fault_less_has_another_hash() {
         .iter()
         .position(|fault| fault.kind == FaultKind::PowerLoss);
     fewer.faults.remove(crash.expect("a power loss"));
-    let hash = |plan| on_a_thread(plan, Knobs::default(), false).hash;
+    let hash = |plan| on_a_thread(plan, Knobs::default(), Mode::Plain, Watch::All).hash;
     assert_ne!(hash(plan), hash(fewer));
 }

@@ -5,7 +5,7 @@ use crate::error_code::ErrorCode;
 use crate::ids::{NodeId, Uuid};
 
 /// Metadata.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct MetadataRequest {
     /// Topics asked for; `None` means all. (v0's empty list means all: `net` maps it.)
     pub topics: Option<Vec<TopicRef>>,
@@ -15,7 +15,7 @@ pub struct MetadataRequest {
 
 /// Answer to Metadata. The one broker's address is the local address of the connection, put in by
 /// `net`, unless `advertised` says otherwise.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct MetadataResponse {
     /// Brokers: id and, if configured, the advertised host and port.
     pub brokers: Vec<(NodeId, Option<(String, u16)>)>,
@@ -28,7 +28,7 @@ pub struct MetadataResponse {
 }
 
 /// One topic of a Metadata answer.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct TopicMetadata {
     /// Outcome.
     pub error: ErrorCode,
@@ -41,7 +41,7 @@ pub struct TopicMetadata {
 }
 
 /// One partition of a Metadata answer.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct PartitionMetadata {
     /// Outcome.
     pub error: ErrorCode,
@@ -58,7 +58,7 @@ pub struct PartitionMetadata {
 }
 
 /// CreateTopics.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct CreateTopicsRequest {
     /// Topics to create.
     pub topics: Vec<NewTopic>,
@@ -69,7 +69,7 @@ pub struct CreateTopicsRequest {
 }
 
 /// A topic to create.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct NewTopic {
     /// Name.
     pub name: String,
@@ -84,14 +84,14 @@ pub struct NewTopic {
 }
 
 /// Answer to CreateTopics.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct CreateTopicsResponse {
     /// Per topic, in request order.
     pub topics: Vec<TopicCreated>,
 }
 
 /// Outcome for one topic of CreateTopics.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct TopicCreated {
     /// Name.
     pub name: String,
@@ -110,21 +110,21 @@ pub struct TopicCreated {
 }
 
 /// DeleteTopics.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct DeleteTopicsRequest {
     /// Topics by name or id.
     pub topics: Vec<TopicRef>,
 }
 
 /// Answer to DeleteTopics.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct DeleteTopicsResponse {
     /// Per topic, in request order.
     pub topics: Vec<(TopicRef, ErrorCode, Option<String>)>,
 }
 
 /// CreatePartitions.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct CreatePartitionsRequest {
     /// (topic, new total, manual assignment of the added ones)
     pub topics: Vec<(String, i32, Option<Vec<Vec<NodeId>>>)>,
@@ -133,28 +133,28 @@ pub struct CreatePartitionsRequest {
 }
 
 /// Answer to CreatePartitions.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct CreatePartitionsResponse {
     /// Per topic, in request order.
     pub topics: Vec<(String, ErrorCode, Option<String>)>,
 }
 
 /// DeleteRecords.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct DeleteRecordsRequest {
     /// Per topic: (index, first offset to keep; -1 for the high watermark).
     pub topics: Vec<(TopicRef, Vec<(i32, i64)>)>,
 }
 
 /// Answer to DeleteRecords.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct DeleteRecordsResponse {
     /// Per topic: (index, new low watermark or -1, outcome).
     pub topics: Vec<(TopicRef, Vec<(i32, i64, ErrorCode)>)>,
 }
 
 /// FindCoordinator: one or many keys (KIP-699).
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct FindCoordinatorRequest {
     /// 0 group, 1 transaction.
     pub key_type: i8,
@@ -164,7 +164,7 @@ pub struct FindCoordinatorRequest {
 
 /// Answer to FindCoordinator. Coordinators come with groups; until then every key is answered
 /// COORDINATOR_NOT_AVAILABLE.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct FindCoordinatorResponse {
     /// Per key: (key, outcome).
     pub keys: Vec<(String, ErrorCode)>,

@@ -6,7 +6,7 @@ use crate::error_code::ErrorCode;
 use crate::ids::Uuid;
 
 /// A topic as a client named it: by name, or by id in newer versions (then `name` is empty).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicRef {
     /// Name; empty when the client sent an id.
     pub name: String,
@@ -15,7 +15,7 @@ pub struct TopicRef {
 }
 
 /// Produce.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct ProduceRequest {
     /// Transactional id, if any.
     pub transactional_id: Option<String>,
@@ -28,7 +28,7 @@ pub struct ProduceRequest {
 }
 
 /// Records for the partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct TopicProduce {
     /// The topic.
     pub topic: TopicRef,
@@ -37,14 +37,14 @@ pub struct TopicProduce {
 }
 
 /// Answer to Produce.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct ProduceResponse {
     /// Per topic, in request order.
     pub topics: Vec<(TopicRef, Vec<PartitionProduced>)>,
 }
 
 /// Outcome for one partition of a Produce.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct PartitionProduced {
     /// Partition index.
     pub index: i32,
@@ -61,7 +61,7 @@ pub struct PartitionProduced {
 }
 
 /// Fetch.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct FetchRequest {
     /// How long to wait for `min_bytes`, in milliseconds.
     pub max_wait_ms: i32,
@@ -80,7 +80,7 @@ pub struct FetchRequest {
 }
 
 /// What to fetch of one topic.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct TopicFetch {
     /// The topic.
     pub topic: TopicRef,
@@ -89,7 +89,7 @@ pub struct TopicFetch {
 }
 
 /// What to fetch of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Hash)]
 pub struct PartitionFetch {
     /// Partition index.
     pub index: i32,
@@ -104,7 +104,7 @@ pub struct PartitionFetch {
 }
 
 /// Answer to Fetch.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct FetchResponse {
     /// Whole-request error.
     pub error: ErrorCode,
@@ -115,7 +115,7 @@ pub struct FetchResponse {
 }
 
 /// Outcome for one partition of a Fetch.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct PartitionFetched {
     /// Partition index.
     pub index: i32,
@@ -146,14 +146,14 @@ impl PartitionFetched {
 }
 
 /// ListOffsets.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct ListOffsetsRequest {
     /// Per topic: name and partitions.
     pub topics: Vec<(TopicRef, Vec<PartitionOffsetQuery>)>,
 }
 
 /// One question of ListOffsets.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Hash)]
 pub struct PartitionOffsetQuery {
     /// Partition index.
     pub index: i32,
@@ -164,14 +164,14 @@ pub struct PartitionOffsetQuery {
 }
 
 /// Answer to ListOffsets.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct ListOffsetsResponse {
     /// Per topic, in request order.
     pub topics: Vec<(TopicRef, Vec<PartitionOffset>)>,
 }
 
 /// One answer of ListOffsets. `offset` -1 with no error: no record is that young.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Hash)]
 pub struct PartitionOffset {
     /// Partition index.
     pub index: i32,
@@ -186,21 +186,21 @@ pub struct PartitionOffset {
 }
 
 /// OffsetForLeaderEpoch.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct OffsetForLeaderEpochRequest {
     /// Per topic: name and (index, current leader epoch, asked epoch).
     pub topics: Vec<(TopicRef, Vec<(i32, i32, i32)>)>,
 }
 
 /// Answer to OffsetForLeaderEpoch.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct OffsetForLeaderEpochResponse {
     /// Per topic, in request order.
     pub topics: Vec<(TopicRef, Vec<EpochEnd>)>,
 }
 
 /// The largest epoch not above the one asked, and where it ends (KIP-279).
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Hash)]
 pub struct EpochEnd {
     /// Partition index.
     pub index: i32,
@@ -213,7 +213,7 @@ pub struct EpochEnd {
 }
 
 /// InitProducerId.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct InitProducerIdRequest {
     /// Transactional id; transactions are not served yet.
     pub transactional_id: Option<String>,
@@ -224,7 +224,7 @@ pub struct InitProducerIdRequest {
 }
 
 /// Answer to InitProducerId.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Hash)]
 pub struct InitProducerIdResponse {
     /// Outcome.
     pub error: ErrorCode,

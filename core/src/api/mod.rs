@@ -10,7 +10,7 @@ pub use admin::*;
 pub use data::*;
 
 /// A request that reaches the core. ApiVersions never does: `net` answers it by itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Request {
     /// Metadata (3).
     Metadata(MetadataRequest),
@@ -37,7 +37,7 @@ pub enum Request {
 }
 
 /// The answer to a [`Request`]; the variant is always the request's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Response {
     /// Produce with acks=0: nothing is sent.
     Nothing,

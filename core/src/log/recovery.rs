@@ -51,11 +51,13 @@ pub struct Owner {
     pub shard: u16,
 }
 
-/// The planted bugs that live here (M44, M79).
+/// The planted bugs that live here (M43, M44, M79).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecoveryKnobs {
     /// M44: damage below the attested point is taken for a torn tail.
     pub bad_block_is_torn_tail: bool,
+    /// M43: a closing block is the end although blocks follow it.
+    pub stale_closing_block: bool,
     /// M79: any format version is read as this one.
     pub ignore_format_version: bool,
 }
@@ -168,7 +170,11 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
         let (whole, broken): (Vec<_>, Vec<_>) = runs.partition(Result::is_ok);
         // Of two that fit, neither was attested; the later one knew more to be durable.
         let newest = |live: &Vec<(BlockHeader, u64)>| live.last().map(|(block, _)| block.attested);
-        if let Some(live) = whole.into_iter().flatten().max_by_key(newest) {
+        if let Some(mut live) = whole.into_iter().flatten().max_by_key(newest) {
+            let closing = live.iter().rposition(|(block, _)| block.payload == 0);
+            if let Some(at) = closing.filter(|_| knobs.stale_closing_block) {
+                live.truncate(at + 1);
+            }
             let torn = last.saturating_sub(seq);
             return Ok(Chain {
                 live,

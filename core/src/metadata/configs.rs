@@ -1,7 +1,7 @@
 //! Topic configs: Kafka's names, defaults and bounds (`TopicConfig.java`).
 
 /// A topic's effective configs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicConfig {
     /// `retention.ms`; -1 for ever.
     pub retention_ms: i64,

@@ -7,7 +7,7 @@ use crate::ids::Uuid;
 const VERSION: u8 = 1;
 
 /// One change of the metadata.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Record {
     /// The broker started once more.
     Incarnation {

@@ -67,6 +67,16 @@ impl Replica {
         })
     }
 
+    /// M63: the producer table learns of a batch that is not appended.
+    pub fn note_producer_early(&mut self, records: &Bytes, now_ms: i64) {
+        if self.admit(records, now_ms).is_ok() {
+            let (head, ..) = place(records, self.log_end, self.leader_epoch, None);
+            if head.has_producer() && self.producers.judge(&head) == Verdict::Next {
+                self.producers.record(&head, now_ms);
+            }
+        }
+    }
+
     /// The placed batch becomes the log's end.
     fn take(&mut self, head: &BatchHead, front: Bytes, rest: Bytes, now_ms: i64) -> [Bytes; 2] {
         let seal = seal(

@@ -24,6 +24,7 @@ impl Replica {
             out.put_u64(segment.row_count);
             out.put_i64(segment.max_timestamp);
             out.put_i64(segment.begun_ms);
+            out.put_i64(segment.last_ms);
         }
         out.put_u32(self.epochs.len() as u32);
         for (epoch, start) in &self.epochs {
@@ -55,6 +56,7 @@ impl Replica {
                 row_count: bytes.try_get_u64().ok()?,
                 max_timestamp: bytes.try_get_i64().ok()?,
                 begun_ms: bytes.try_get_i64().ok()?,
+                last_ms: bytes.try_get_i64().ok()?,
                 rows: None,
             });
         }

@@ -49,8 +49,11 @@ pub struct Segment {
     pub row_count: u64,
     /// Largest timestamp, ms.
     pub max_timestamp: i64,
-    /// Wall time when it was begun, ms: bounds what a producer's clock can do to retention.
+    /// Wall time when it was begun, ms.
     pub begun_ms: i64,
+    /// Wall time of the last write to it, ms. With `begun_ms` it bounds what a producer's clock can
+    /// do to retention (KIP-937).
+    pub last_ms: i64,
     /// Rows, when loaded.
     pub rows: Option<Vec<Row>>,
 }

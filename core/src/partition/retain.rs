@@ -4,7 +4,11 @@ use super::Replica;
 
 impl Replica {
     /// The offset that retention lets the log start at, if it moved. Only whole closed segments go.
-    pub fn retention_start(&self, now_ms: i64) -> Option<i64> {
+    ///
+    /// A segment's age counts from its largest timestamp, held between the times when it was begun
+    /// and last written to: a producer whose clock is wrong, or that brings in old records, neither
+    /// has them deleted at once nor keeps them for ever. `trust` is on only for M78.
+    pub fn retention_start(&self, now_ms: i64, trust: bool) -> Option<i64> {
         let closed = self.segments.len().saturating_sub(1);
         let mut start = None;
         let mut bytes: u64 = self
@@ -14,7 +18,12 @@ impl Replica {
             .sum::<u64>()
             + self.unwritten_bytes();
         for segment in &self.segments[..closed] {
-            let age = now_ms.saturating_sub(segment.max_timestamp.max(0));
+            let (begun, last) = (segment.begun_ms, segment.last_ms.max(segment.begun_ms));
+            let time = match trust {
+                true => segment.max_timestamp.max(0),
+                false => segment.max_timestamp.clamp(begun, last),
+            };
+            let age = now_ms.saturating_sub(time);
             let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
             let limit = self.config.retention_bytes;
             let big = limit >= 0 && bytes.saturating_sub(segment.size) >= limit as u64;
@@ -39,8 +48,9 @@ impl Replica {
     pub fn start_at(&mut self, offset: i64) -> u64 {
         self.log_start = self.log_start.max(offset);
         let mut dropped = 0;
-        // The newest segment stays: a write-behind may be using it.
-        while self.segments.len() > 1 && self.segments[0].end <= self.log_start {
+        // The newest segment stays while a write-behind may be using it.
+        let kept = usize::from(self.job.is_some());
+        while self.segments.len() > kept && self.segments[0].end <= self.log_start {
             let gone = self.segments.remove(0);
             self.doomed.push(self.segment_path(gone.base));
             self.doomed.push(self.rows_path(gone.base));

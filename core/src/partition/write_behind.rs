@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Replica, Segment};
+use crate::contract::Knobs;
 use crate::disk::{DiskRequest, Path};
 use crate::log::rows::ROW_LEN;
 
@@ -77,6 +78,7 @@ impl Replica {
             segment.size += u64::from(batch.row.size);
             segment.row_count += 1;
             segment.end = batch.row.next;
+            segment.last_ms = now_ms;
             segment.max_timestamp = segment.max_timestamp.max(batch.row.max_timestamp);
             if let Some(rows) = &mut segment.rows {
                 rows.push(batch.row);
@@ -122,6 +124,7 @@ impl Replica {
             row_count: 0,
             max_timestamp: -1,
             begun_ms: now_ms,
+            last_ms: now_ms,
             rows: Some(Vec::new()),
         });
     }
@@ -158,8 +161,14 @@ impl Replica {
 
     /// An operation of the job ended well. Returns the next operations, if a stage is over; the
     /// caller stages a manifest when the job stands at [`Job::Manifest`].
-    pub fn advance_job(&mut self) -> Vec<DiskRequest> {
+    pub fn advance_job(&mut self, knobs: &Knobs) -> Vec<DiskRequest> {
         match self.job.take() {
+            Some(Job::Writing {
+                pending: 1, end, ..
+            }) if knobs.manifest_before_sync => {
+                self.job = Some(Job::Manifest { end });
+                Vec::new()
+            }
             Some(Job::Writing {
                 pending: 1,
                 end,
@@ -170,7 +179,7 @@ impl Replica {
                     .into_iter()
                     .map(|file| DiskRequest::Sync { file })
                     .collect();
-                if created {
+                if created && !knobs.no_folder_sync {
                     requests.push(DiskRequest::SyncDir {
                         dir: self.dir.as_str().into(),
                     });

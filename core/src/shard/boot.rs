@@ -53,6 +53,7 @@ impl Shard {
             shard: self.config.shard.0,
         };
         let knobs = RecoveryKnobs {
+            stale_closing_block: self.config.knobs.stale_closing_block,
             bad_block_is_torn_tail: self.config.knobs.bad_block_is_torn_tail,
             ignore_format_version: self.config.knobs.ignore_format_version,
         };
@@ -92,7 +93,8 @@ impl Shard {
             );
             return self.halt(reason, out);
         }
-        self.open_journal(false, out);
+        let fresh = self.journal.ring.live.is_empty();
+        self.open_journal(fresh, out);
     }
 
     fn replay(&mut self, now: Now, seq: u64, frame: Frame) -> Result<(), String> {
@@ -128,6 +130,9 @@ impl Shard {
                 replica
                     .adopt_manifest(body, seq)
                     .ok_or("a manifest is bad")?;
+                if self.config.knobs.next_offset_from_segments && replica.tail.is_empty() {
+                    replica.log_end = replica.segments.last().map_or(0, |segment| segment.end);
+                }
                 if self.config.knobs.forget_producers {
                     replica.producers = Default::default();
                 }

@@ -139,7 +139,7 @@ impl Shard {
             |code, text| PartAsk::Produce(bytes::Bytes::new()).failed(index, code, Some(text));
         if self.config.knobs.producers_before_append && !room {
             // M63: the table learns of a batch that is then refused.
-            let _ = replica.append(&records, now.wall_ms);
+            replica.note_producer_early(&records, now.wall_ms);
         }
         if !room {
             let part = failed(
@@ -560,13 +560,14 @@ impl Shard {
 
     /// Retention, and producers long unseen.
     pub(super) fn retain(&mut self, now: Now, out: &mut Effects) {
+        let trust = self.config.knobs.trust_producer_timestamps;
         let mut starts = Vec::new();
         let mut behind = Vec::new();
         for replica in self.replicas.values_mut() {
             replica
                 .producers
                 .expire(now.wall_ms.saturating_sub(PRODUCER_EXPIRATION_MS));
-            if let Some(start) = replica.retention_start(now.wall_ms) {
+            if let Some(start) = replica.retention_start(now.wall_ms, trust) {
                 if start > replica.pending_start {
                     starts.push((replica.id, start));
                 }

@@ -36,6 +36,8 @@ pub(super) enum Mark {
     LogStart(PartitionId, i64, Option<(u64, u32)>),
     /// The partition is gone; these files may go.
     Dropped(Vec<Path>),
+    /// The journal's first block: it exists from here on.
+    Founded,
     /// Ledger records below this offset.
     Ledger(i64),
     /// A ledger snapshot.
@@ -65,6 +67,8 @@ pub(super) struct Journal {
     pub no_growth_until: Instant,
     pub no_jobs_until: Instant,
     pub tail: u64,
+    /// Blocks before this one are being freed.
+    pub horizon: u64,
     pub attested: u64,
     pub attest_at: Option<Instant>,
     pub jobs: usize,
@@ -85,6 +89,7 @@ impl Journal {
             no_growth_until: Instant(0),
             no_jobs_until: Instant(0),
             tail,
+            horizon: 0,
             attested: 0,
             attest_at: None,
             jobs: 0,
@@ -156,7 +161,7 @@ impl Shard {
         let journal = &mut self.journal;
         // With nothing to write, a block of its own tells that room is free: who waits needs it.
         let telling = journal.owes_tail() && (!self.stalled.is_empty() || journal.is_pressed());
-        if journal.staged.is_empty() && !telling {
+        if journal.marks.is_empty() && !telling {
             return self.attest(now, out);
         }
         let whole = pages_for(journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
@@ -237,7 +242,11 @@ impl Shard {
                     ledger.oldest_seq = ledger.oldest_seq.min(seq);
                 }
             }
-            Mark::Manifest(..) | Mark::LogStart(..) | Mark::Dropped(_) | Mark::Snapshot => {}
+            Mark::Manifest(..)
+            | Mark::LogStart(..)
+            | Mark::Dropped(_)
+            | Mark::Founded
+            | Mark::Snapshot => {}
         }
     }
 
@@ -317,9 +326,13 @@ impl Shard {
     /// The block's write (and sync) ended. A failure is never retried: the node stops, and the next
     /// start reads what the disk really has (ATC'20, "fsyncgate").
     pub(super) fn block_done(&mut self, now: Now, result: DiskResult, out: &mut Effects) {
-        let Some(block) = self.journal.in_flight.take() else {
+        let Some(mut block) = self.journal.in_flight.take() else {
             return;
         };
+        if self.config.knobs.durable_mark_goes_back {
+            // M10: completions are applied out of order, and the mark is set instead of raised.
+            block.marks.reverse();
+        }
         if let Err(error) = result {
             let believed = match error {
                 DiskError::Io => self.config.knobs.trust_retried_sync,
@@ -368,6 +381,7 @@ impl Shard {
                 self.log_start_durable(now, id, offset, reply, out)
             }
             Mark::Dropped(files) => self.unlink(files, out),
+            Mark::Founded => self.tell_opened(now, false, out),
             Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
             Mark::Snapshot => {
                 if let Some(ledger) = &mut self.ledger {
@@ -416,9 +430,14 @@ impl Shard {
             .min(ledger)
             .min(self.journal.ring.next_seq)
             .max(self.journal.tail);
-        // Only the older half is moved on: moving everything would refill the ring with manifests.
-        let live = &self.journal.ring.live;
-        let horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
+        // Only the older half is moved on, and the next half once that is free: moving more would
+        // fill the ring with manifests while one partition cannot be written.
+        let journal = &mut self.journal;
+        if journal.tail >= journal.horizon {
+            let live = &journal.ring.live;
+            journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
+        }
+        let horizon = journal.horizon;
         if ledger < horizon {
             self.stage_snapshot();
         }
@@ -511,7 +530,7 @@ impl Shard {
                 return;
             }
         }
-        for request in replica.advance_job() {
+        for request in replica.advance_job(&knobs) {
             self.disk(request, Purpose::Job(id, number), out);
         }
         let done = self
@@ -575,6 +594,10 @@ impl Shard {
             replica.high_watermark = replica.log_end;
         }
         self.stage = Stage::Ready;
+        self.tell_opened(now, fresh, out);
+    }
+
+    fn tell_opened(&mut self, now: Now, fresh: bool, out: &mut Effects) {
         let holds = !self.replicas.is_empty();
         let message = super::NeighbourMessage::Opened { fresh, holds };
         self.tell(now, ShardId(0), message, out);

@@ -103,7 +103,6 @@ impl Shard {
         if ledger.opened.len() < usize::from(ledger.shards) || ledger.led {
             return;
         }
-        ledger.led = true;
         let known = ledger.hard.incarnation > 0;
         // Unreadable is never absent (NATS #7556): a journal that had to be made anew although the
         // broker has started before is lost data, and so is data that no metadata knows.
@@ -130,6 +129,22 @@ impl Shard {
             }
             _ => {}
         }
+        // A journal begins with a block of its own, before the ledger knows of the broker: from then
+        // on one without a block is a lost one.
+        let new: Vec<ShardId> = ledger
+            .opened
+            .iter()
+            .filter(|(_, (fresh, _))| *fresh)
+            .map(|(shard, _)| *shard)
+            .collect();
+        if !new.is_empty() {
+            ledger.opened.retain(|_, (fresh, _)| !*fresh);
+            for shard in new {
+                self.tell(now, shard, NeighbourMessage::Found, out);
+            }
+            return;
+        }
+        ledger.led = true;
         let number = ledger.hard.incarnation + 1;
         self.record(now, vec![Record::Incarnation { number }], None, out);
     }

@@ -7,7 +7,7 @@ use crate::ids::PartitionId;
 use crate::metadata::Record;
 
 /// One shard to another: lossless, in order per pair.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum NeighbourMessage {
     /// Work on partitions of the receiver, or for the ledger. `token` is the asker's.
     Ask {
@@ -33,9 +33,11 @@ pub enum NeighbourMessage {
         /// The fetch.
         token: u64,
     },
+    /// From shard 0: the broker is new, so that a journal without a block may begin.
+    Found,
     /// To shard 0: this shard's journal is open.
     Opened {
-        /// The journal was just made.
+        /// It has no block yet: it was just made, or its first start did not get further.
         fresh: bool,
         /// It holds partitions.
         holds: bool,
@@ -57,7 +59,7 @@ pub enum NeighbourMessage {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Ask {
     /// Things to do to partitions; `slot` names each in the asker's answer.
     Parts {
@@ -73,7 +75,7 @@ pub enum Ask {
 }
 
 /// What to do to one partition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum PartAsk {
     /// Append a batch.
     Produce(Bytes),
@@ -88,7 +90,7 @@ pub enum PartAsk {
 }
 
 /// The outcome for one partition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Part {
     /// Of a produce.
     Produced(PartitionProduced),
@@ -103,7 +105,7 @@ pub enum Part {
 }
 
 /// The outcome of an [`Ask`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Answer {
     /// Per slot.
     Parts(Vec<(u32, Part)>),

@@ -29,7 +29,7 @@ use crate::time::{Instant, Now};
 
 use gateway::{Call, Conn};
 use host::AskRow;
-use journaling::Journal;
+use journaling::{Journal, Mark};
 use ledger::Ledger;
 use reads::ReadRow;
 
@@ -262,6 +262,15 @@ impl Shard {
         Some((replica.log_start, replica.high_watermark, replica.log_end))
     }
 
+    /// The marks of every partition hosted here, as [`Shard::marks_of`] gives them.
+    pub fn marks(&self) -> impl Iterator<Item = (PartitionId, (i64, i64, i64))> + '_ {
+        let marks =
+            |replica: &Replica| (replica.log_start, replica.high_watermark, replica.log_end);
+        self.replicas
+            .iter()
+            .map(move |(id, replica)| (*id, marks(replica)))
+    }
+
     fn disk(&mut self, request: DiskRequest, purpose: Purpose, out: &mut Effects) {
         let op = OpId(self.next_op);
         self.next_op += 1;
@@ -298,6 +307,7 @@ impl Shard {
             NeighbourMessage::Answer { token, answer } => self.answered(now, token, answer, out),
             NeighbourMessage::Wake { token } => self.woken(now, token, out),
             NeighbourMessage::Cancel { token } => self.forget_interest(from, token),
+            NeighbourMessage::Found => self.journal.stage([], Mark::Founded),
             NeighbourMessage::Opened { fresh, holds } => {
                 self.shard_opened(now, from, fresh, holds, out)
             }

@@ -3,35 +3,40 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use seedlog_core::api::{Request, Response};
+use seedlog_core::api::{PartitionFetched, Request, Response};
 use seedlog_core::contract::{Effects, Halt, Input};
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::Instant;
 
-use super::{config, Audit, World};
+use super::broker::config;
+use super::{Audit, World};
 use crate::client::{fetch_request, values, Client, Op, Role};
 use crate::history::Part;
 use crate::plan::Choices;
 use crate::report::Report;
+use crate::run::Watch;
 
 impl World {
     /// Once every client is done, faults end and client 0 reads everything.
     pub(super) fn maybe_audit(&mut self) {
-        let busy =
-            |client: &Client| client.left > 0 || client.waiting.is_some() || client.again.is_some();
-        if self.audit.is_some() || self.clients.iter().any(busy) {
+        if self.audit.is_some() || !self.clients.iter().all(Client::is_done) {
             return;
         }
-        (self.disk.fail_write, self.disk.fail_sync, self.disk.full) = (None, false, false);
-        self.disk.bad_read = None;
+        self.disk.heal();
         self.clients[0].role = Role::Consumer;
+        self.begin_audit();
+    }
+
+    /// Client 0 reads everything.
+    pub(super) fn begin_audit(&mut self) {
         let parts = self.history.partitions.keys().map(|part| {
             (
                 *part,
                 Audit {
                     start: -1,
+                    next: -1,
                     ..Audit::default()
                 },
             )
@@ -64,6 +69,9 @@ impl World {
         let Some((part, offset, fetched)) = self.clients[client].audited.take() else {
             return;
         };
+        if offset < 0 {
+            return self.audit_start(part, &fetched);
+        }
         let Some(audit) = self.audit.as_mut().and_then(|audit| audit.get_mut(&part)) else {
             return;
         };
@@ -84,8 +92,8 @@ impl World {
                 audit.next = found.last().map_or(audit.next, |(last, _)| last + 1);
                 self.history.read(part, offset, &found);
             }
-            // The log starts further on.
-            ErrorCode::OffsetOutOfRange => audit.next += 1,
+            // The log starts further on: ask where.
+            ErrorCode::OffsetOutOfRange => audit.next = -1,
             ErrorCode::KafkaStorageError if audit.tries < 3 => audit.tries += 1,
             ErrorCode::KafkaStorageError => {
                 audit.faulty.insert(offset);
@@ -97,20 +105,30 @@ impl World {
                 format!("{part:?}: audit {}", code.name()),
             ),
         }
-        let limit = self.history.part(part).max_end.max(0) + 1000;
+    }
+
+    /// The last reader was told where the log starts.
+    fn audit_start(&mut self, part: Part, found: &PartitionFetched) {
         let Some(audit) = self.audit.as_mut().and_then(|audit| audit.get_mut(&part)) else {
             return;
         };
-        if audit.next > limit && audit.end.is_none() {
-            audit.end = Some(0);
+        match found.error {
+            ErrorCode::None => {
+                audit.next = found.log_start_offset;
+                audit.start = audit.start.max(found.log_start_offset);
+            }
+            code => {
+                let text = format!("{part:?}: audit start {}", code.name());
+                self.history.violate("unexpected-error", text);
+            }
         }
     }
 
-    /// The run is over: judge it.
-    pub fn finish(mut self) -> Report {
+    /// Judge what the last reader found.
+    pub(super) fn keep_audit(&mut self) {
         for (part, audit) in self.audit.take().unwrap_or_default() {
             let Some(end) = audit.end else { continue };
-            if !audit.faulty.is_empty() && !self.damaged {
+            if !audit.faulty.is_empty() && !self.damaged.contains(&part) {
                 let offset = audit.faulty.first().copied().unwrap_or_default();
                 self.history.violate(
                     "storage-error",
@@ -120,22 +138,36 @@ impl World {
             self.history
                 .audit(part, audit.start.max(0), end, &audit.found, &audit.faulty);
         }
+    }
+
+    /// The run is over: judge it.
+    pub fn take_report(&mut self) -> Report {
+        if !self.report.undecided {
+            self.keep_audit();
+        }
+        if self.plan.faults.is_empty() && self.history.unknown > 0 {
+            let text = format!("{} outcomes", self.history.unknown);
+            self.history.violate("unknown-without-fault", text);
+        }
         self.report.hash = self.hash.0;
         self.report.simulated_us = self.now_us;
         self.report.acks = self.history.acks;
         self.report.reads = self.history.reads;
         self.report.definite = self.history.definite;
         self.report.unknown = self.history.unknown;
-        self.report.violations = self.history.violations;
-        self.report
+        self.report.violations = std::mem::take(&mut self.history.violations);
+        std::mem::take(&mut self.report)
     }
 
     /// 2.6: cut the power of a copy of the disk now, boot fresh shards on it, and look for everything
     /// that was acknowledged or seen.
     pub(super) fn power_cut_oracle(&mut self) {
+        if self.watch == Watch::ClientsOnly {
+            return;
+        }
         self.mark("power-cut-oracle");
         let mut disk = self.disk.clone();
-        (disk.fail_write, disk.fail_sync, disk.full, disk.bad_read) = (None, false, false, None);
+        disk.heal();
         disk.power_loss(&mut self.oracle);
         let mut fork = Fork::boot(self, disk);
         if let Some(reason) = fork.fatal.take() {
@@ -147,7 +179,8 @@ impl World {
             let known = self.history.part(part).clone();
             let owed = known.acked.keys().chain(known.seen.iter());
             let lost = owed.copied().find(|offset| {
-                *offset >= start && !found.contains(offset) && !(faulty && self.damaged)
+                let excused = faulty && self.damaged.contains(&part);
+                *offset >= start && !found.contains(offset) && !excused
             });
             if let Some(offset) = lost {
                 let text = format!("{part:?}@{offset} is gone after a power cut ({start}..{end})");
@@ -246,7 +279,7 @@ impl Fork {
         }
     }
 
-    fn fetch(&mut self, part: Part, offset: i64) -> Option<seedlog_core::api::PartitionFetched> {
+    fn fetch(&mut self, part: Part, offset: i64) -> Option<PartitionFetched> {
         self.calls += 1;
         let request = Request::Fetch(fetch_request(part, offset, 0));
         let input = Input::Client {

@@ -1,0 +1,103 @@
+//! Planted bugs (`failures.md` section 4), and the search for a seed that shows each.
+
+use std::time::{Duration, Instant};
+
+use seedlog_core::contract::Knobs;
+
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::run::{on_a_thread, Mode, Watch};
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Planted {
+    /// Its number.
+    pub name: &'static str,
+    /// The client histories alone must show it too.
+    pub dotted: bool,
+    /// What it does.
+    pub what: &'static str,
+    /// Its knob.
+    pub knobs: Knobs,
+}
+
+macro_rules! planted {
+    ($($name:literal $dotted:literal $knob:ident $what:literal;)*) => {
+        /// Every planted bug that this build carries.
+        pub fn all() -> Vec<Planted> {
+            vec![$(Planted {
+                name: $name,
+                dotted: $dotted,
+                what: $what,
+                knobs: Knobs { $knob: true, ..Knobs::default() },
+            }),*]
+        }
+    };
+}
+
+planted! {
+    "M1" true ack_before_sync "acknowledge once appended, before the sync";
+    "M10" false durable_mark_goes_back "completions out of order: the durable mark goes back";
+    "M39" true trust_retried_sync "a failed sync is believed the second time";
+    "M40" true ignore_write_errors "go on after a write error or a short write";
+    "M41" true manifest_before_sync "checkpoint before the segment files are synced";
+    "M42" true no_folder_sync "a new segment's folder is not synced";
+    "M43" true stale_closing_block "a stale clean-shutdown mark is honoured";
+    "M44" true bad_block_is_torn_tail "damage below the durable point is cut as a torn tail";
+    "M46" true unreadable_is_absent "unreadable metadata makes an empty broker";
+    "M47" false ignore_seal "no seal over topic, partition, offset and epoch";
+    "M48" true next_offset_from_segments "next offset from the emptied segment list";
+    "M61" true forget_producers "the producer table comes up empty";
+    "M63" true producers_before_append "the producer table changes before the append";
+    "M78" false trust_producer_timestamps "retention trusts producers' timestamps";
+    "M79" false ignore_format_version "an unknown format version is read as this one";
+}
+
+/// What showed a bug.
+#[derive(Clone, Debug, Default)]
+pub struct Finding {
+    /// The rule that broke, if one did.
+    pub rule: Option<String>,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Time, all on one core.
+    pub time: Duration,
+    /// The seed that showed it holds with the bug off.
+    pub clean: bool,
+}
+
+impl Finding {
+    /// The bug was found, and it is the bug that was found.
+    pub fn counts(&self) -> bool {
+        self.rule.is_some() && self.clean
+    }
+}
+
+/// Run the seeds from `first` on with the bug in, until a rule breaks or the time is over.
+pub fn search(bug: &Planted, watch: Watch, first: u64, budget: Duration) -> Finding {
+    let started = Instant::now();
+    let mut finding = Finding::default();
+    while finding.rule.is_none() && started.elapsed() < budget {
+        let plan = Plan::of(first + finding.seeds);
+        let report = on_a_thread(plan.clone(), bug.knobs, Mode::Madsim, watch);
+        finding.seeds += 1;
+        finding.rule = broken(&report, watch);
+        if finding.rule.is_some() {
+            let off = on_a_thread(plan, Knobs::default(), Mode::Madsim, watch);
+            finding.clean = off.violations.is_empty() && !off.undecided;
+        }
+    }
+    finding.time = started.elapsed();
+    finding
+}
+
+/// The first broken rule; for client histories alone, the first that a client could have seen.
+fn broken(report: &Report, watch: Watch) -> Option<String> {
+    let of_clients = |rule: &str| !["halt", "invariant", "P2", "P7", "power-cut"].contains(&rule);
+    let mut rules = report.violations.iter().map(|(rule, _)| *rule);
+    let found = match watch {
+        Watch::All => rules.next(),
+        Watch::ClientsOnly => rules.find(|rule| of_clients(rule)),
+    };
+    found.map(str::to_string)
+}

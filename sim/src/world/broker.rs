@@ -1,0 +1,106 @@
+//! The broker's lives: start, stop, and what its disk does when it dies.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use seedlog_core::contract::{Config, Effects, Knobs};
+use seedlog_core::disk::DiskRequest;
+use seedlog_core::ids::{NodeId, ShardId, Uuid};
+use seedlog_core::shard::Shard;
+
+use super::{Broker, Event, World};
+use crate::plan::Choices;
+
+impl World {
+    pub(super) fn start_broker(&mut self) {
+        if self.broker.is_some() {
+            return;
+        }
+        self.life += 1;
+        let count = usize::from(self.plan.shards);
+        let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
+        self.broker = Some(Broker {
+            shards: Vec::new(),
+            inboxes: vec![VecDeque::new(); count],
+            scheduled: vec![false; count],
+            timers: vec![u64::MAX; count],
+            conns: BTreeMap::new(),
+            excused: false,
+        });
+        for shard in 0..count {
+            let config = config(self.plan.shards, shard as u16, self.knobs);
+            let mut out = Effects::default();
+            let booted = Shard::boot(config, seeds.seed(), self.now(), &mut out);
+            if let Some(broker) = &mut self.broker {
+                broker.shards.push(booted);
+            }
+            self.carry_out(shard, out);
+        }
+    }
+
+    pub(super) fn stop_broker(&mut self) {
+        if self.broker.take().is_none() {
+            return;
+        }
+        self.life += 1;
+        self.owed.clear();
+        self.wishes.iter_mut().for_each(Vec::clear);
+        self.end_disk_ops();
+        for client in 0..self.clients.len() {
+            self.lose_connection(client);
+        }
+        let after = self.choices.between(10_000, 200_000);
+        self.at(self.now_us + after, Event::Restart);
+    }
+
+    /// The process is gone: the kernel ends what it was given, or was not given it any more, before
+    /// another process can open the folder.
+    pub(super) fn end_disk_ops(&mut self) {
+        let open = |event: &Event| matches!(event, Event::Disk { .. });
+        let keys: Vec<(u64, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, event)| open(event))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let Some(Event::Disk { op, .. }) = self.queue.remove(&key) else {
+                continue;
+            };
+            let reads = matches!(
+                op.request,
+                DiskRequest::Read { .. } | DiskRequest::List { .. }
+            );
+            if !reads && self.choices.chance(1, 2) {
+                let _ = self.disk.run(&op.request);
+            }
+        }
+    }
+}
+
+/// The configs of topic number `topic`: the first has retention by size and by time.
+pub(super) fn configs(topic: usize) -> Vec<(String, Option<String>)> {
+    let mut configs = vec![("segment.bytes".to_string(), Some("12000".to_string()))];
+    if topic == 0 {
+        configs.push(("retention.bytes".to_string(), Some("40000".to_string())));
+        configs.push(("retention.ms".to_string(), Some("4000".to_string())));
+    }
+    configs
+}
+
+/// The config of a simulated shard.
+pub fn config(shards: u16, shard: u16, knobs: Knobs) -> Config {
+    Config {
+        node: NodeId(0),
+        cluster_id: Uuid([1; 16]),
+        directory_id: Uuid([2; 16]),
+        shard: ShardId(shard),
+        shards,
+        advertised: None,
+        auto_create_topics: false,
+        default_partitions: 1,
+        request_pool_bytes: 1 << 20,
+        journal_initial_bytes: 128 << 10,
+        journal_max_bytes: 256 << 10,
+        knobs,
+    }
+}

@@ -1,0 +1,174 @@
+//! The links between clients and broker, and what clients do next.
+
+use bytes::Bytes;
+use seedlog_core::contract::Input;
+use seedlog_core::ids::ConnId;
+use seedlog_net::server::Connection as Server;
+
+use super::{Event, World, OP_TIMEOUT_US};
+use crate::client::{Client, Op, Role};
+
+impl World {
+    pub(super) fn at_server(&mut self, conn: ConnId, bytes: Bytes) {
+        let Some(broker) = &mut self.broker else {
+            return;
+        };
+        let Some((_, shard, server)) = broker.conns.get_mut(&conn) else {
+            return;
+        };
+        let shard = *shard;
+        if let Err(close) = server.receive(bytes) {
+            return self.history.violate("wire", close.reason);
+        }
+        let mut calls = Vec::new();
+        while let Some(call) = server.next_call() {
+            calls.push(call);
+        }
+        for (call, request) in calls {
+            self.deliver(
+                shard,
+                Input::Client {
+                    conn,
+                    call,
+                    request,
+                },
+            );
+        }
+    }
+
+    pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
+        let client = &mut self.clients[number];
+        if client.conn != Some(conn) {
+            return;
+        }
+        let responses = match client.codec.receive(bytes) {
+            Ok(responses) => responses,
+            Err(close) => return self.history.violate("wire", close.reason),
+        };
+        for (correlation, response) in responses {
+            let client = &mut self.clients[number];
+            let Some((waiting, op)) = client.waiting.pop_front() else {
+                return self.history.violate("wire", "an answer to nothing".into());
+            };
+            if waiting != correlation {
+                let text = format!("answer {correlation} came before {waiting}");
+                return self.history.violate("wire", text);
+            }
+            self.created |= matches!(op, Op::Create);
+            client.answered(op, response, &mut self.history);
+            if client.waiting.is_empty() {
+                let think = client.think_us();
+                self.at(self.now_us + think, Event::Act { client: number });
+            }
+        }
+        self.audit_progress(number);
+        if self.history.acks >= self.acks_at_oracle + 200 {
+            self.acks_at_oracle = self.history.acks;
+            self.power_cut_oracle();
+        }
+    }
+
+    pub(super) fn act(&mut self, number: usize) {
+        if !self.clients[number].waiting.is_empty() {
+            return;
+        }
+        let auditing = self.audit.is_some() && number == 0;
+        if !auditing && self.clients[number].is_done() {
+            return self.maybe_audit();
+        }
+        if self.clients[number].conn.is_none() && !self.connect(number) {
+            let later = self.choices.between(5_000, 50_000);
+            return self.at(self.now_us + later, Event::Act { client: number });
+        }
+        let now = self.now();
+        let ops = match (auditing, self.created) {
+            (true, _) => vec![self.audit_op()],
+            (false, true) => {
+                let client = &mut self.clients[number];
+                let topics: Vec<u32> = self
+                    .topics
+                    .iter()
+                    .map(|(partitions, _)| *partitions)
+                    .collect();
+                let left = client.left;
+                let ops = client.next_ops(&topics, &mut self.history, now.wall_ms);
+                self.report.size[3] += left - client.left;
+                ops
+            }
+            (false, false) if number == 0 => vec![Op::Create],
+            (false, false) => return self.at(self.now_us + 10_000, Event::Act { client: number }),
+        };
+        for op in ops {
+            self.send(number, op);
+        }
+    }
+
+    pub(super) fn send(&mut self, number: usize, op: Op) {
+        let request = Client::request(&op, &self.topics);
+        let client = &mut self.clients[number];
+        let (correlation, bytes) = client.codec.request(&request);
+        client.waiting.push_back((correlation, op));
+        client.attempt += 1;
+        let attempt = client.attempt;
+        if let Some(conn) = client.conn {
+            let time = self.in_order((conn, false), 50, 1_500);
+            self.at(time, Event::ToServer { conn, bytes });
+        }
+        self.at(
+            self.now_us + OP_TIMEOUT_US,
+            Event::Timeout {
+                client: number,
+                attempt,
+            },
+        );
+    }
+
+    pub(super) fn connect(&mut self, number: usize) -> bool {
+        let shard = self.choices.below(u64::from(self.plan.shards)) as usize;
+        let conn = ConnId(self.next_conn);
+        let Some(broker) = &mut self.broker else {
+            return false;
+        };
+        self.next_conn += 1;
+        broker.conns.insert(
+            conn,
+            (number, shard, Server::new("sim".into(), 9092, 1 << 20)),
+        );
+        self.clients[number].conn = Some(conn);
+        self.clients[number].codec = seedlog_net::client::Connection::new("sim");
+        self.deliver(shard, Input::Connect { conn });
+        true
+    }
+
+    /// The connection breaks. What was on its way to the broker may still arrive.
+    pub(super) fn lose_connection(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        let Some(conn) = client.conn.take() else {
+            return;
+        };
+        let retries = client.role == (Role::Producer { idempotent: true });
+        for (_, op) in std::mem::take(&mut client.waiting) {
+            match op {
+                Op::Produce { order, .. } if retries => drop(client.again.insert(order, op)),
+                Op::Create | Op::Audit { .. } => {}
+                _ => self.history.unknown += 1,
+            }
+        }
+        self.at(self.now_us + 5_000, Event::Act { client: number });
+        let shard = self
+            .broker
+            .as_ref()
+            .and_then(|broker| broker.conns.get(&conn))
+            .map(|row| row.1);
+        let late = self.choices.chance(1, 2);
+        if let Some(shard) = shard {
+            // Half of the time the broker learns of it only after it took what was in flight.
+            if !late {
+                if let Some(broker) = &mut self.broker {
+                    broker.conns.remove(&conn);
+                }
+            }
+            self.deliver(shard, Input::Hangup { conn });
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Faults as they strike.
+
+use seedlog_core::disk::DiskError;
+
+use super::{Event, World};
+use crate::disk::BadRead;
+use crate::history::Part;
+use crate::plan::{Choices, Fault, FaultKind};
+
+/// The partition whose file this is.
+pub(super) fn part_of(path: &str) -> Option<Part> {
+    let folder = path.strip_prefix("topics/topic-")?.split('.').next()?;
+    let (topic, index) = folder.split_once('-')?;
+    Some((topic.parse().ok()?, index.parse().ok()?))
+}
+
+impl World {
+    pub(super) fn fault(&mut self, fault: Fault) {
+        if self.audit.is_some() {
+            return;
+        }
+        match fault.kind {
+            FaultKind::Crash if self.broker.is_some() => {
+                self.mark("crash");
+                self.stop_broker();
+            }
+            FaultKind::PowerLoss if self.broker.is_some() => {
+                self.mark("power-loss");
+                self.stop_broker();
+                let mut cut = Choices::new(fault.value, "cut", self.plan.seed);
+                self.disk.power_loss(&mut cut);
+                for name in std::mem::take(&mut self.disk.fired) {
+                    self.mark(name);
+                }
+            }
+            FaultKind::Crash | FaultKind::PowerLoss => {}
+            FaultKind::Pause => {
+                self.mark("pause");
+                self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
+            }
+            FaultKind::Disconnect => {
+                self.mark("disconnect");
+                let client = fault.value as usize % self.clients.len();
+                self.lose_connection(client);
+            }
+            FaultKind::WriteError => self.disk.fail_write = Some(DiskError::Io),
+            FaultKind::ShortWrite => self.disk.fail_write = Some(DiskError::Short(0)),
+            FaultKind::SyncError => self.disk.fail_sync = true,
+            FaultKind::DiskFull => {
+                self.disk.full = true;
+                self.at(
+                    self.now_us + 100_000 + fault.value % 700_000,
+                    Event::DiskFreed,
+                );
+            }
+            FaultKind::Stall => {
+                self.mark("stall");
+                self.stalled_until = self.now_us + 10_000 + fault.value % 300_000;
+            }
+            FaultKind::BitRot => {
+                if let Some(path) = self.disk.rot(fault.value) {
+                    self.damaged.extend(part_of(&path));
+                    self.mark("bit-rot");
+                }
+            }
+            FaultKind::LatentSector => {
+                let path = self.disk.spoil_sector(fault.value);
+                self.damaged.extend(path.as_deref().and_then(part_of));
+            }
+            FaultKind::MisdirectedWrite => self.disk.misdirect = true,
+            FaultKind::BootReadError => self.disk.bad_boot_read = true,
+            FaultKind::ReadError => self.disk.bad_read = Some(BadRead::Error),
+            FaultKind::ShortRead => self.disk.bad_read = Some(BadRead::Short),
+            FaultKind::MisdirectedRead => self.disk.bad_read = Some(BadRead::Misdirected),
+        }
+    }
+}
