@@ -165,15 +165,48 @@ impl Shard {
             return self.attest(now, out);
         }
         let whole = pages_for(journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
-        let pages = whole.min(journal.ring.largest_block());
-        let limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
+        let mut pages = whole.min(journal.ring.largest_block());
+        let mut limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
+        let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
+        if tight && !self.block_frees() {
+            // The last pages are for blocks that free others.
+            if !self.journal.owes_tail() {
+                return self.grow(now, whole, out);
+            }
+            (pages, limit) = (1, 0);
+        }
+        let journal = &mut self.journal;
         if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
             let (frames, marks) = journal.take_staged(limit);
-            if telling || !marks.is_empty() {
+            if telling || tight || !marks.is_empty() {
                 return self.put_block(now, page, frames, marks, true, out);
             }
         }
         self.grow(now, whole, out);
+    }
+
+    /// The staged frames, once durable, let the oldest block go: whoever holds it has a manifest or
+    /// a snapshot among them, and no write-behind that could add to them is still running.
+    fn block_frees(&self) -> bool {
+        let running = |replica: &Replica| {
+            let job = replica.job.as_ref();
+            job.is_some_and(|job| !matches!(job, Job::Manifest { .. }))
+        };
+        let mut oldest = (u64::MAX, true);
+        for replica in self.replicas.values() {
+            let seq = replica.oldest_seq();
+            if running(replica) {
+                return false;
+            }
+            if seq > 0 && seq <= oldest.0 {
+                let also = seq < oldest.0 || oldest.1;
+                oldest = (seq, also && replica.manifest_pending);
+            }
+        }
+        let ledger = self.ledger.as_ref();
+        let held =
+            ledger.is_some_and(|ledger| ledger.oldest_seq <= oldest.0 && !ledger.snapshot_staged);
+        oldest.1 && !held
     }
 
     fn put_block(
