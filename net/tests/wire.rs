@@ -259,6 +259,18 @@ fn answers_leave_in_the_order_of_the_calls() {
     );
 }
 
+/// What librdkafka 2.16.1 sends to ask for every topic: Metadata v13 with three bytes left over.
+#[test]
+fn bytes_after_a_request_are_ignored() {
+    let mut frame = vec![0, 0, 0, 25, 0, 3, 0, 13, 0, 0, 0, 3, 0, 7];
+    frame.extend_from_slice(b"rdkafka");
+    frame.extend_from_slice(&[0; 8]);
+    let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+    assert!(server.receive(frame.into()).is_ok());
+    let (_, request) = server.next_call().expect("a call");
+    assert!(matches!(request, Request::Metadata(_)), "{request:?}");
+}
+
 #[test]
 fn what_is_not_served_closes_and_unknown_api_versions_are_told() {
     let frame = |key: i16, version: i16| {

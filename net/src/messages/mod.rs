@@ -99,7 +99,7 @@ pub fn key_of(request: &Request) -> i16 {
     }
 }
 
-/// Nothing may follow a message.
+/// Nothing may follow a response: ours are exact.
 pub fn ended(remaining: usize) -> Result<(), Malformed> {
     match remaining {
         0 => Ok(()),
