@@ -3,7 +3,7 @@
 clients.py BROKER             run everything
 clients.py --read NAME ADDR   print what this client reads of every topic, as JSON lines
 """
-import asyncio, json, os, signal, socket, subprocess, sys, tempfile, time
+import asyncio, atexit, json, os, signal, socket, subprocess, sys, tempfile, time
 
 RECORDS = 200
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -152,6 +152,7 @@ class Broker:
 
     def start(self):
         self.p = subprocess.Popen([self.binary, "dev", "--port", str(self.port), "--data", self.data], stdout=subprocess.PIPE)
+        atexit.register(self.p.kill)  # a failing comparison must not leave a broker behind
         assert b"ready" in self.p.stdout.readline(), "the broker did not start"
 
     def stop(self, sig):
