@@ -111,14 +111,14 @@ pub enum Note {
 }
 
 /// How much more a shard will take, so that the driver stops reading sockets in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appetite {
     /// Bytes of client requests the shard takes now; 0 pauses all sockets.
     pub client_bytes: u64,
 }
 
 /// What a shard is told at boot. The same on every shard of a broker but for `shard`.
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This broker.
     pub node: NodeId,
@@ -147,7 +147,7 @@ pub struct Config {
 }
 
 /// Planted bugs (`failures.md` section 4). Each is one branch at the place it names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Knobs {
     /// M1: acknowledge once appended, before the sync.
     pub ack_before_sync: bool,

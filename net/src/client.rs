@@ -109,7 +109,9 @@ impl Connection {
         let mut response =
             messages::blank_response(key).ok_or(Malformed("a response of an unknown API"))?;
         messages::response(&mut reader, &mut response, &Address::default())?;
-        messages::ended(reader.remaining())?;
+        if reader.remaining() > 0 {
+            return Err(Malformed("bytes follow the message").into());
+        }
         Ok((correlation, response))
     }
 }

@@ -22,6 +22,15 @@ struct File {
     bad: BTreeSet<usize>,
 }
 
+impl File {
+    /// What the cache holds reaches the device.
+    fn write_back(&mut self) {
+        for (_, at, data) in std::mem::take(&mut self.unsynced) {
+            put(&mut self.device, at, &data);
+        }
+    }
+}
+
 /// A disk with faults to come.
 #[derive(Clone, Debug, Default)]
 pub struct SimDisk {
@@ -235,15 +244,13 @@ impl SimDisk {
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
         let file = self.files.get_mut(name).ok_or(DiskError::NotFound)?;
-        let unsynced = std::mem::take(&mut file.unsynced);
         if std::mem::take(&mut self.fail_sync) {
             // The pages count as clean from here on although the device never got them.
+            file.unsynced.clear();
             self.fired.push("sync-error");
             return Err(DiskError::Io);
         }
-        unsynced
-            .iter()
-            .for_each(|(_, at, data)| put(&mut file.device, *at, data));
+        file.write_back();
         Ok(())
     }
 
@@ -284,10 +291,7 @@ impl SimDisk {
     /// Change a file's bytes behind the broker's back.
     pub fn change(&mut self, name: &str, change: &mut dyn FnMut(&mut [u8])) {
         if let Some(file) = self.files.get_mut(name) {
-            let unsynced = std::mem::take(&mut file.unsynced);
-            unsynced
-                .iter()
-                .for_each(|(_, at, data)| put(&mut file.device, *at, data));
+            file.write_back();
             change(&mut file.device);
             file.cache = file.device.clone();
         }

@@ -50,26 +50,29 @@ impl Choices {
     }
 }
 
-macro_rules! fault_kinds {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// What can go wrong.
+/// An enum whose kinds have names in plans and reports.
+macro_rules! kinds {
+    ($(#[$doc:meta])* $kind:ident { $($(#[$what:meta])* $name:ident = $text:literal;)* }) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum FaultKind { $($(#[$doc])* $name),* }
+        pub enum $kind { $($(#[$what])* $name),* }
 
-        impl FaultKind {
+        impl $kind {
             /// Every kind.
-            pub const ALL: &'static [FaultKind] = &[$(FaultKind::$name),*];
+            pub const ALL: &'static [$kind] = &[$($kind::$name),*];
             /// Its name in plans and reports.
-            pub fn name(self) -> &'static str { match self { $(FaultKind::$name => $text),* } }
+            pub fn name(self) -> &'static str { match self { $($kind::$name => $text),* } }
             /// The kind of this name.
-            pub fn from_name(name: &str) -> Option<FaultKind> {
-                FaultKind::ALL.iter().copied().find(|kind| kind.name() == name)
+            pub fn from_name(name: &str) -> Option<$kind> {
+                $kind::ALL.iter().copied().find(|kind| kind.name() == name)
             }
         }
     };
 }
 
-fault_kinds! {
+kinds! {
+    /// What can go wrong.
+    FaultKind {
     /// The process dies; the page cache lives.
     Crash = "crash";
     /// Power is lost: unsynced bytes survive in part, torn at sectors, in any order.
@@ -102,6 +105,7 @@ fault_kinds! {
     MisdirectedWrite = "misdirected-write";
     /// The next start cannot read a journal, once.
     BootReadError = "boot-read-error";
+    }
 }
 
 /// One fault of a plan.
@@ -115,33 +119,17 @@ pub struct Fault {
     pub value: u64,
 }
 
-macro_rules! endings {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// Damage beyond what one replica can bear, placed after the last reader is done: the broker
-        /// must refuse loudly, or still have everything.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Ending { $($(#[$doc])* $name),* }
-
-        impl Ending {
-            /// Every kind.
-            pub const ALL: &'static [Ending] = &[$(Ending::$name),*];
-            /// Its name in plans and reports.
-            pub fn name(self) -> &'static str { match self { $(Ending::$name => $text),* } }
-            /// The kind of this name.
-            pub fn from_name(name: &str) -> Option<Ending> {
-                Ending::ALL.iter().copied().find(|kind| kind.name() == name)
-            }
-        }
-    };
-}
-
-endings! {
+kinds! {
+    /// Damage beyond what one replica can bear, placed after the last reader is done: the broker
+    /// must refuse loudly, or still have everything.
+    Ending {
     /// A bit of a journal flips.
     JournalRot = "journal-rot";
     /// A journal is gone.
     JournalLost = "journal-lost";
     /// A journal was written by a newer build.
     NewerFormat = "newer-format";
+    }
 }
 
 /// The plan of one seed.

@@ -37,8 +37,8 @@ impl Simulator for Lives {
 
 struct Shared {
     world: World,
-    /// Per shard: a turn is wanted, and who waits to take it.
-    wanted: Vec<(bool, Option<Waker>)>,
+    /// Per shard: who waits to take a turn.
+    waiting: Vec<Option<Waker>>,
 }
 
 type Cell = Arc<Mutex<Shared>>;
@@ -47,24 +47,16 @@ fn with<R>(cell: &Cell, act: impl FnOnce(&mut Shared) -> R) -> R {
     act(&mut cell.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A shard's life as a task: wait for a wish, take a turn.
+/// A shard's life as a task: wait until a turn is owed, take it.
 async fn shard_task(cell: Cell, life: u64, shard: usize) {
-    loop {
-        poll_fn(|context| {
-            with(&cell, |shared| {
-                let (wanted, waker) = &mut shared.wanted[shard];
-                match std::mem::take(wanted) {
-                    true => Poll::Ready(()),
-                    false => {
-                        *waker = Some(context.waker().clone());
-                        Poll::Pending
-                    }
-                }
-            })
+    poll_fn(|context| {
+        with(&cell, |shared| {
+            shared.world.task_turn(life, shard);
+            shared.waiting[shard] = Some(context.waker().clone());
+            Poll::<()>::Pending
         })
-        .await;
-        with(&cell, |shared| shared.world.task_turn(life, shard));
-    }
+    })
+    .await;
 }
 
 /// Let whoever is ready run, in the order the scheduler draws.
@@ -85,7 +77,7 @@ fn begin(cell: &Cell, life: u64, shards: usize) -> NodeHandle {
         .create_node()
         .name(format!("broker-life-{life}"))
         .build();
-    with(cell, |shared| shared.wanted = vec![(false, None); shards]);
+    with(cell, |shared| shared.waiting = vec![None; shards]);
     for shard in 0..shards {
         node.spawn(shard_task(cell.clone(), life, shard));
     }
@@ -101,13 +93,13 @@ pub fn as_tasks(seed: u64, world: impl FnOnce() -> World) -> Report {
         let shards = world.shards();
         let cell = Arc::new(Mutex::new(Shared {
             world,
-            wanted: vec![(false, None); shards],
+            waiting: vec![None; shards],
         }));
         let mut node: Option<(u64, NodeHandle)> = None;
         let mut killed = 0;
         loop {
             let step = with(&cell, |shared| shared.world.step());
-            let (life, wishes) = with(&cell, |shared| shared.world.wishes());
+            let life = with(&cell, |shared| shared.world.life());
             if node.as_ref().is_some_and(|(known, _)| Some(*known) != life) {
                 if let Some((_, gone)) = node.take() {
                     Handle::current().kill(gone.id());
@@ -117,13 +109,10 @@ pub fn as_tasks(seed: u64, world: impl FnOnce() -> World) -> Report {
             if let (None, Some(life)) = (&node, life) {
                 node = Some((life, begin(&cell, life, shards)));
             }
-            for shard in wishes {
-                with(&cell, |shared| {
-                    let (wanted, waker) = &mut shared.wanted[shard];
-                    *wanted = true;
-                    waker.take().into_iter().for_each(Waker::wake);
-                });
-            }
+            with(&cell, |Shared { world, waiting }| {
+                let owed = world.owed().filter_map(|shard| waiting[shard].take());
+                owed.for_each(Waker::wake);
+            });
             match step {
                 Step::Over => break,
                 Step::Idle => {}

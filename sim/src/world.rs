@@ -113,9 +113,7 @@ pub struct World {
     /// Partitions of which a stored range was damaged: it may be unreadable.
     damaged: BTreeSet<Part>,
     ending: endings::State,
-    /// Shards whose tasks are to take a turn; `None` if the world takes turns itself.
-    wishes: Option<Vec<usize>>,
-    /// Shards whose task was woken and has not taken its turn yet.
+    /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
     monitor: monitor::Monitor,
     watch: Watch,
@@ -143,7 +141,6 @@ pub struct Audit {
 impl World {
     /// This world, with its shards as tasks of the runtime.
     pub fn with_tasks(mut self) -> World {
-        self.wishes = Some(Vec::new());
         self.report.tasks = true;
         self
     }
@@ -206,7 +203,6 @@ impl World {
             audit: None,
             damaged: BTreeSet::new(),
             ending: endings::State::of(&plan),
-            wishes: None,
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
             watch: Watch::All,
@@ -280,43 +276,44 @@ impl World {
         Step::Passed(passed)
     }
 
-    /// For tasks: the broker's life, if it lives, and the shards that are to take a turn.
-    pub fn wishes(&mut self) -> (Option<u64>, Vec<usize>) {
-        let life = self.broker.as_ref().map(|_| self.life);
-        let wishes = self.wishes.as_mut().map(std::mem::take);
-        (life, wishes.unwrap_or_default())
+    /// For tasks: the broker's life, if it lives.
+    pub fn life(&self) -> Option<u64> {
+        self.broker.as_ref().map(|_| self.life)
     }
 
-    /// A shard's task takes its turn. One of an earlier life does nothing.
+    /// For tasks: the shards that have yet to take a turn.
+    pub fn owed(&self) -> impl Iterator<Item = usize> + '_ {
+        self.owed.iter().copied()
+    }
+
+    /// For tasks: a shard takes its turn, if it owes one in this life.
     pub fn task_turn(&mut self, life: u64, shard: usize) {
-        if life == self.life {
-            self.owed.remove(&shard);
+        if life == self.life && self.owed.remove(&shard) {
             self.turn(shard);
         }
     }
 
-    fn turn_or_wish(&mut self, shard: usize) {
-        match &mut self.wishes {
-            Some(wishes) => {
-                // One turn serves every wish that came before it.
-                if self.owed.insert(shard) {
-                    wishes.push(shard);
-                }
-            }
-            None => self.turn(shard),
+    fn turn_or_owe(&mut self, shard: usize) {
+        if self.report.tasks {
+            self.owed.insert(shard);
+        } else {
+            self.turn(shard);
         }
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Turn { life, shard } if life == self.life => self.turn_or_wish(shard),
+            Event::Turn { life, shard } if life == self.life => self.turn_or_owe(shard),
             Event::Disk { life, shard, op } if life == self.life => self.disk_op(shard, &op),
             Event::Neighbour { life, shard, input } if life == self.life => {
                 self.deliver(shard, input)
             }
             Event::Timer { life, shard, at } if life == self.life => self.timer(shard, at),
-            Event::Turn { .. } | Event::Timer { .. } | Event::Neighbour { .. } => {}
-            Event::Disk { .. } => {}
+            // Of a life that is over.
+            Event::Turn { .. }
+            | Event::Timer { .. }
+            | Event::Neighbour { .. }
+            | Event::Disk { .. } => {}
             Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
             Event::ToClient {
                 client,
@@ -357,7 +354,7 @@ impl World {
         // A timer that was set again for an earlier time is void.
         if broker.timers[shard] == at {
             broker.timers[shard] = u64::MAX;
-            self.turn_or_wish(shard);
+            self.turn_or_owe(shard);
         }
     }
 

@@ -256,13 +256,7 @@ impl Shard {
         )
     }
 
-    /// (log start, high watermark, log end) of a partition hosted here: for checkers and tests.
-    pub fn marks_of(&self, id: PartitionId) -> Option<(i64, i64, i64)> {
-        let replica = self.replicas.get(&id)?;
-        Some((replica.log_start, replica.high_watermark, replica.log_end))
-    }
-
-    /// The marks of every partition hosted here, as [`Shard::marks_of`] gives them.
+    /// (log start, high watermark, log end) of every partition hosted here: for checkers.
     pub fn marks(&self) -> impl Iterator<Item = (PartitionId, (i64, i64, i64))> + '_ {
         let marks =
             |replica: &Replica| (replica.log_start, replica.high_watermark, replica.log_end);

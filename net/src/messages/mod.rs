@@ -9,7 +9,7 @@ pub use metadata::Address;
 pub use versions::api_versions_response;
 
 use seedlog_core::api::{Request, Response};
-use seedlog_core::codec::{Codec, Malformed, Visit};
+use seedlog_core::codec::{Codec, Visit};
 
 /// Visit a request of the API `key`: read into, or write from, `request`.
 pub fn request<C: Codec>(c: &mut C, request: &mut Request) -> Visit {
@@ -96,13 +96,5 @@ pub fn key_of(request: &Request) -> i16 {
         Request::InitProducerId(_) => 22,
         Request::OffsetForLeaderEpoch(_) => 23,
         Request::CreatePartitions(_) => 37,
-    }
-}
-
-/// Nothing may follow a response: ours are exact.
-pub fn ended(remaining: usize) -> Result<(), Malformed> {
-    match remaining {
-        0 => Ok(()),
-        _ => Err(Malformed("bytes follow the message")),
     }
 }

@@ -43,7 +43,6 @@ impl World {
         }
         self.life += 1;
         self.owed.clear();
-        self.wishes.iter_mut().for_each(Vec::clear);
         self.end_disk_ops();
         for client in 0..self.clients.len() {
             self.lose_connection(client);
