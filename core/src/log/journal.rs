@@ -19,8 +19,8 @@ pub const BLOCK_HEADER: usize = 64;
 pub const BLOCK_MAGIC: u32 = 0x5ed1_0b10;
 /// Marks the file's header page.
 pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
-/// Version of the journal's format.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the journal's format. 2: a manifest says when each segment was last written to.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Where a live block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -391,14 +391,20 @@ mod tests {
             recover(&bytes, other, RecoveryKnobs::default()),
             Found::Unusable(_)
         ));
-        let mut newer = file;
-        for copy in 0..2 {
-            let at = copy * PAGE as usize;
-            newer[at + 11] = 2;
-            let crc = crc32c::crc32c(&newer[at..at + 54]);
-            newer[at + 54..at + 58].copy_from_slice(&crc.to_be_bytes());
+        for version in [FORMAT_VERSION as u8 - 1, FORMAT_VERSION as u8 + 1] {
+            let mut stamped = file.clone();
+            for copy in 0..2 {
+                let at = copy * PAGE as usize;
+                stamped[at + 11] = version;
+                let crc = crc32c::crc32c(&stamped[at..at + 54]);
+                stamped[at + 54..at + 58].copy_from_slice(&crc.to_be_bytes());
+            }
+            let named = format!("version {version} ");
+            assert!(
+                matches!(read(&stamped), Found::Unusable(reason) if reason.contains(&named)),
+                "{named}"
+            );
         }
-        assert!(matches!(read(&newer), Found::Unusable(reason) if reason.contains("version 2")));
         assert_eq!(read(&[0; 8192]), Found::Blank);
     }
 }
