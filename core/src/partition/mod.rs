@@ -191,6 +191,11 @@ impl Replica {
         }
     }
 
+    /// A write-behind has not come to its manifest yet.
+    pub fn is_writing(&self) -> bool {
+        matches!(self.job, Some(Job::Writing { .. } | Job::Syncing { .. }))
+    }
+
     /// Oldest journal block this replica still needs.
     pub fn oldest_seq(&self) -> u64 {
         match self.tail.front() {

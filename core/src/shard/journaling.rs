@@ -158,19 +158,20 @@ impl Shard {
         if self.journal.in_flight.is_some() || self.stage != Stage::Ready {
             return;
         }
-        let journal = &mut self.journal;
-        // With nothing to write, a block of its own tells that room is free: who waits needs it.
-        let telling = journal.owes_tail() && (!self.stalled.is_empty() || journal.is_pressed());
-        if journal.marks.is_empty() && !telling {
-            return self.attest(now, out);
-        }
+        let journal = &self.journal;
         let whole = pages_for(journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
         let mut pages = whole.min(journal.ring.largest_block());
         let mut limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
         let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
+        // With nothing to write, a block of its own tells that room is free: who waits needs it.
+        let waited_for = !self.stalled.is_empty() || journal.is_pressed() || tight;
+        let telling = journal.owes_tail() && waited_for;
+        if journal.marks.is_empty() && !telling {
+            return self.attest(now, out);
+        }
         if tight && !self.block_frees() {
             // The last pages are for blocks that free others.
-            if !self.journal.owes_tail() {
+            if !telling {
                 return self.grow(now, whole, out);
             }
             (pages, limit) = (1, 0);
@@ -178,7 +179,7 @@ impl Shard {
         let journal = &mut self.journal;
         if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
             let (frames, marks) = journal.take_staged(limit);
-            if telling || tight || !marks.is_empty() {
+            if telling || !marks.is_empty() {
                 return self.put_block(now, page, frames, marks, true, out);
             }
         }
@@ -188,25 +189,15 @@ impl Shard {
     /// The staged frames, once durable, let the oldest block go: whoever holds it has a manifest or
     /// a snapshot among them, and no write-behind that could add to them is still running.
     fn block_frees(&self) -> bool {
-        let running = |replica: &Replica| {
-            let job = replica.job.as_ref();
-            job.is_some_and(|job| !matches!(job, Job::Manifest { .. }))
-        };
-        let mut oldest = (u64::MAX, true);
-        for replica in self.replicas.values() {
-            let seq = replica.oldest_seq();
-            if running(replica) {
-                return false;
-            }
-            if seq > 0 && seq <= oldest.0 {
-                let also = seq < oldest.0 || oldest.1;
-                oldest = (seq, also && replica.manifest_pending);
-            }
-        }
         let ledger = self.ledger.as_ref();
-        let held =
-            ledger.is_some_and(|ledger| ledger.oldest_seq <= oldest.0 && !ledger.snapshot_staged);
-        oldest.1 && !held
+        let replicas = self.replicas.values().map(Replica::oldest_seq);
+        let needed = replicas.chain(ledger.map(|ledger| ledger.oldest_seq));
+        let oldest = needed.filter(|seq| *seq > 0).min();
+        let holds = |seq: u64| Some(seq) == oldest;
+        let waits = self.replicas.values().any(|replica| {
+            replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
+        });
+        !waits && ledger.is_none_or(|ledger| !holds(ledger.oldest_seq) || ledger.snapshot_staged)
     }
 
     fn put_block(
