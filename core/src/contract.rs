@@ -99,6 +99,9 @@ pub enum Note {
         /// Blocks cut.
         blocks: u64,
     },
+    /// The last stop was not a clean one, and a topic had opted out of syncing: it may have lost
+    /// records that were acknowledged.
+    LossyRestart,
     /// A stored range cannot be read and is marked faulty.
     FaultyRange {
         /// File.

@@ -23,6 +23,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Shards of a new data folder; 0 for one per core.
     pub shards: u16,
+    /// First and largest size of each shard's journal, bytes.
+    pub journal_bytes: (u64, u64),
 }
 
 /// Run a broker until it is told to stop. Returns the process' exit code.
@@ -72,7 +74,7 @@ async fn serve(
             halted: halted.clone(),
             ready: ready.clone(),
         };
-        start_shard(config(folder, shard), lanes)?;
+        start_shard(config(folder, shard, options.journal_bytes), lanes)?;
     }
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
@@ -147,7 +149,7 @@ fn start_shard(config: Config, lanes: Lanes) -> Result<(), String> {
     Ok(())
 }
 
-fn config(folder: &Folder, shard: u16) -> Config {
+fn config(folder: &Folder, shard: u16, journal_bytes: (u64, u64)) -> Config {
     Config {
         node: folder.stamp.node,
         cluster_id: folder.stamp.cluster,
@@ -158,8 +160,8 @@ fn config(folder: &Folder, shard: u16) -> Config {
         auto_create_topics: true,
         default_partitions: 1,
         request_pool_bytes: 128 << 20,
-        journal_initial_bytes: 32 << 20,
-        journal_max_bytes: 256 << 20,
+        journal_initial_bytes: journal_bytes.0,
+        journal_max_bytes: journal_bytes.1,
         knobs: Knobs::default(),
     }
 }

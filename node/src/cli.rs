@@ -29,6 +29,12 @@ enum Command {
         /// Shards of a new data folder (0: one per core).
         #[arg(long, default_value_t = 0)]
         shards: u16,
+        /// First size of each shard's journal, in bytes.
+        #[arg(long, default_value_t = 32 << 20, value_parser = journal_bytes)]
+        journal_initial_bytes: u64,
+        /// Largest size of each shard's journal, in bytes; a batch takes an eighth of it at most.
+        #[arg(long, default_value_t = 256 << 20, value_parser = journal_bytes)]
+        journal_max_bytes: u64,
     },
     /// Topics.
     Topic {
@@ -121,7 +127,23 @@ pub struct Consume {
 /// Parse the command line and run. Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Dev { port, data, shards } => return dev(port, data, shards),
+        Command::Dev {
+            port,
+            data,
+            shards,
+            journal_initial_bytes,
+            journal_max_bytes,
+        } => {
+            return dev(broker::Options {
+                listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+                data,
+                shards,
+                journal_bytes: (
+                    journal_initial_bytes.min(journal_max_bytes),
+                    journal_max_bytes,
+                ),
+            })
+        }
         Command::Topic { command } => match command {
             Topic::Ls { target } => commands::list(&target),
             Topic::Create {
@@ -145,20 +167,23 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dev(port: u16, data: PathBuf, shards: u16) -> ExitCode {
+/// A journal is whole pages, and not so small that nothing fits in.
+fn journal_bytes(text: &str) -> Result<u64, String> {
+    let bytes = text.parse::<u64>().map_err(|e| e.to_string())?;
+    match bytes {
+        0x0002_0000..=0x10_0000_0000 if bytes.is_multiple_of(4096) => Ok(bytes),
+        _ => Err("from 131072 to 68719476736, and a multiple of 4096".into()),
+    }
+}
+
+fn dev(options: broker::Options) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         // A broker without one of its threads must not look alive.
         let text = panic.to_string().replace('\n', " ");
         eprintln!("seedlog: {text}");
         std::process::exit(101);
     }));
-    let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let options = broker::Options {
-        listen,
-        data: data.clone(),
-        shards,
-    };
-    match broker::run(&options, |address| greet(address, &data)) {
+    match broker::run(&options, |address| greet(address, &options.data)) {
         Ok(code) => ExitCode::from(code),
         Err(reason) => {
             eprintln!("seedlog: {reason}");

@@ -207,6 +207,11 @@ impl Loop {
             match note {
                 Note::Ready => drop(self.lanes.ready.send(self.me)),
                 Note::DuplicateSequence | Note::SegmentRolled | Note::Retained { .. } => {}
+                Note::LossyRestart => eprintln!(
+                    "seedlog: shard {}: not stopped cleanly, and a topic had opted out of syncing \
+                     (flush.messages): its last acknowledged records may be lost",
+                    self.me.0
+                ),
                 note => eprintln!("seedlog: shard {}: {note:?}", self.me.0),
             }
         }

@@ -482,6 +482,7 @@ impl World {
             Note::FaultyRange { .. } => self.mark("faulty-range"),
             Note::DiskFull => self.mark("disk-full-seen"),
             Note::DiskFullOver => self.mark("disk-full-over"),
+            Note::LossyRestart => self.mark("lossy-restart"),
         }
     }
 

@@ -19,8 +19,9 @@ pub const BLOCK_HEADER: usize = 64;
 pub const BLOCK_MAGIC: u32 = 0x5ed1_0b10;
 /// Marks the file's header page.
 pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
-/// Version of the journal's format. 2: a manifest says when each segment was last written to.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of the journal's format. 2: a manifest says when each segment was last written to. 3: a
+/// block says whether later ones may be acknowledged without a sync.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Where a live block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,9 @@ pub struct BlockHeader {
     pub attested: u64,
     /// Blocks before this sequence are no longer needed.
     pub tail: u64,
+    /// Blocks after this one may hold what was acknowledged without a sync, for a topic that opted
+    /// out. A clean stop ends with a block that says no.
+    pub loose: bool,
 }
 
 impl BlockHeader {
@@ -68,6 +72,7 @@ impl BlockHeader {
         out.put_u64(self.incarnation);
         out.put_u64(self.attested);
         out.put_u64(self.tail);
+        out.put_u8(u8::from(self.loose));
         out.put_bytes(0, BLOCK_HEADER - 4 - out.len());
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
@@ -95,6 +100,7 @@ impl BlockHeader {
             incarnation: bytes.get_u64(),
             attested: bytes.get_u64(),
             tail: bytes.get_u64(),
+            loose: bytes.get_u8() == 1,
         })
     }
 
@@ -146,6 +152,8 @@ pub struct Ring {
     pub incarnation: u64,
     /// Highest sequence known to be durable.
     pub durable_seq: u64,
+    /// See [`BlockHeader::loose`]: what the next block says.
+    pub loose: bool,
     /// Live blocks, oldest first.
     pub live: VecDeque<BlockPlace>,
 }
@@ -161,6 +169,7 @@ impl Ring {
             previous: 0,
             incarnation: 0,
             durable_seq: 0,
+            loose: false,
             live: VecDeque::new(),
         }
     }
@@ -242,6 +251,7 @@ impl Ring {
             incarnation: self.incarnation,
             attested: self.durable_seq,
             tail,
+            loose: self.loose,
         };
         let pages = header.pages();
         let padding = pages * PAGE - (BLOCK_HEADER + payload) as u64;

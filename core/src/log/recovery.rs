@@ -32,6 +32,8 @@ pub struct Recovered {
     pub frames: Vec<(u64, Frame)>,
     /// Blocks cut off as torn.
     pub torn: u64,
+    /// A topic that opted out of syncing may have lost its last acknowledged records.
+    pub loose: bool,
 }
 
 impl PartialEq for Recovered {
@@ -226,8 +228,9 @@ fn run(
 
 fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
     let mut out = Ring::fresh(ring, capacity);
-    let mut frames = Vec::new();
+    let (mut frames, mut loose) = (Vec::new(), false);
     for (header, page) in &chain.live {
+        loose = header.loose;
         let at = (page * PAGE) as usize + BLOCK_HEADER;
         let mut bytes = file.slice(at..at + header.payload as usize);
         while !bytes.is_empty() {
@@ -252,6 +255,7 @@ fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
         ring: out,
         frames,
         torn: chain.torn,
+        loose,
     }))
 }
 

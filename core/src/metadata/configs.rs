@@ -20,6 +20,13 @@ pub struct TopicConfig {
     /// `message.timestamp.after.max.ms`: an hour, so that a far future time cannot pin a segment
     /// (KIP-937).
     pub after_max_ms: i64,
+    /// `flush.messages`: records of a partition that may be acknowledged before they are synced,
+    /// this one included. 1, the default here, syncs before every acknowledgement; more opts out,
+    /// and a crash of the machine may then lose that many.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long an acknowledged record may wait for its sync, where `flush.messages`
+    /// lets it wait.
+    pub flush_ms: i64,
 }
 
 impl Default for TopicConfig {
@@ -33,11 +40,18 @@ impl Default for TopicConfig {
             log_append_time: false,
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
+            flush_messages: 1,
+            flush_ms: i64::MAX,
         }
     }
 }
 
 impl TopicConfig {
+    /// Some records of the topic may be acknowledged before they are synced.
+    pub fn opts_out_of_syncing(&self) -> bool {
+        self.flush_messages > 1 && self.flush_ms > 0
+    }
+
     /// Set one config by its Kafka name.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number = |low: i64| match value.trim().parse::<i64>() {
@@ -53,6 +67,8 @@ impl TopicConfig {
             "max.message.bytes" => self.max_message_bytes = number(0)?,
             "message.timestamp.before.max.ms" => self.before_max_ms = number(0)?,
             "message.timestamp.after.max.ms" => self.after_max_ms = number(0)?,
+            "flush.messages" => self.flush_messages = number(1)?,
+            "flush.ms" => self.flush_ms = number(0)?,
             "message.timestamp.type" => {
                 self.log_append_time = match value {
                     "CreateTime" => false,
@@ -82,6 +98,8 @@ impl TopicConfig {
         vec![
             ("cleanup.policy", "delete".into()),
             ("compression.type", "producer".into()),
+            ("flush.messages", self.flush_messages.to_string()),
+            ("flush.ms", self.flush_ms.to_string()),
             ("max.message.bytes", self.max_message_bytes.to_string()),
             (
                 "message.timestamp.after.max.ms",

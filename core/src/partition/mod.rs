@@ -175,8 +175,24 @@ impl Replica {
         } else {
             self.durable_end = self.durable_end.max(end);
         }
-        self.high_watermark = self.durable_end;
+        self.high_watermark = match may_go_back {
+            true => self.durable_end,
+            false => before.max(self.durable_end),
+        };
         self.high_watermark != before
+    }
+
+    /// Everything below `end` is written, and the topic lets it be seen before it is synced. True if
+    /// the high watermark moved.
+    pub fn made_visible(&mut self, end: i64) -> bool {
+        let before = self.high_watermark;
+        self.high_watermark = before.max(end);
+        self.high_watermark != before
+    }
+
+    /// A block with batches up to `end` must be synced before they are acknowledged.
+    pub fn must_sync(&self, end: i64) -> bool {
+        !self.config.opts_out_of_syncing() || end - self.durable_end >= self.config.flush_messages
     }
 
     /// Rows of closed segments can be read again; those a write-behind may have to take back cannot.
@@ -229,7 +245,7 @@ impl Replica {
             self.id
         );
         assert!(
-            self.high_watermark <= self.durable_end,
+            self.high_watermark <= self.durable_end || self.config.opts_out_of_syncing(),
             "{:?}: watermark not durable",
             self.id
         );

@@ -69,6 +69,9 @@ impl Shard {
 
     /// Fold the journal's frames into partitions and ledger.
     fn adopt(&mut self, now: Now, recovered: Recovered, out: &mut Effects) {
+        if recovered.loose {
+            out.notes.push(Note::LossyRestart);
+        }
         if recovered.torn > 0 {
             out.notes.push(Note::TornTail {
                 blocks: recovered.torn,

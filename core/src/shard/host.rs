@@ -250,7 +250,28 @@ impl Shard {
             return;
         };
         let moved = replica.made_durable(end, back);
-        let mark = replica.high_watermark;
+        self.release_waits(now, id, moved, out);
+    }
+
+    /// Batches below `end` are written, and their topic lets them be acknowledged now.
+    pub(super) fn batches_visible(
+        &mut self,
+        now: Now,
+        id: PartitionId,
+        end: i64,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let moved = replica.made_visible(end);
+        self.release_waits(now, id, moved, out);
+    }
+
+    fn release_waits(&mut self, now: Now, id: PartitionId, moved: bool, out: &mut Effects) {
+        let Some(mark) = self.replicas.get(&id).map(|replica| replica.high_watermark) else {
+            return;
+        };
         let waits = self.waits.remove(&id).unwrap_or_default();
         let (ready, rest): (VecDeque<Wait>, VecDeque<Wait>) =
             waits.into_iter().partition(|wait| wait.until <= mark);

@@ -1,7 +1,7 @@
 //! The shard's side of its journal: frames staged by a turn, one block in flight, what its
 //! completion releases, and the checkpoints that free the ring.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -71,6 +71,10 @@ pub(super) struct Journal {
     pub horizon: u64,
     pub attested: u64,
     pub attest_at: Option<Instant>,
+    /// Written and acknowledged, not synced: of topics that opted out.
+    pub unsynced: BTreeMap<PartitionId, i64>,
+    /// When that must be synced (`flush.ms`).
+    pub flush_at: Option<Instant>,
     pub jobs: usize,
     pub disk_full: bool,
 }
@@ -92,6 +96,8 @@ impl Journal {
             horizon: 0,
             attested: 0,
             attest_at: None,
+            unsynced: BTreeMap::new(),
+            flush_at: None,
             jobs: 0,
             disk_full: false,
         }
@@ -141,7 +147,7 @@ impl Journal {
     }
 
     /// More than half of the ring is in use: it is time to free or grow it.
-    fn is_pressed(&self) -> bool {
+    pub fn is_pressed(&self) -> bool {
         self.used() * 2 > self.ring.capacity
     }
 
@@ -165,7 +171,7 @@ impl Shard {
         let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
         // With nothing to write, a block of its own tells that room is free: who waits needs it.
         let waited_for = !self.stalled.is_empty() || journal.is_pressed() || tight;
-        let telling = journal.owes_tail() && waited_for;
+        let telling = (journal.owes_tail() && waited_for) || self.wants_flush(now);
         if journal.marks.is_empty() && !telling {
             return self.attest(now, out);
         }
@@ -180,7 +186,11 @@ impl Shard {
         if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
             let (frames, marks) = journal.take_staged(limit);
             if telling || !marks.is_empty() {
-                return self.put_block(now, page, frames, marks, true, out);
+                if self.shutting_down && marks.is_empty() {
+                    self.journal.ring.loose = false;
+                }
+                let sync = self.must_sync(&marks) || telling;
+                return self.put_block(now, page, frames, marks, sync, out);
             }
         }
         self.grow(now, whole, out);
@@ -370,11 +380,15 @@ impl Shard {
             }
         }
         if !block.synced {
-            return;
+            return self.written_unsynced(now, block.marks, out);
         }
         self.journal.ring.durable_seq = self.journal.ring.durable_seq.max(block.seq);
         self.journal.ring.release(block.tail);
         self.journal.attest_at = Some(now.mono.plus_millis(ATTEST_AFTER_MS));
+        self.journal.flush_at = None;
+        for (id, end) in std::mem::take(&mut self.journal.unsynced) {
+            self.batches_durable(now, id, end, out);
+        }
         for mark in block.marks {
             self.release_mark(now, mark, block.seq, out);
         }

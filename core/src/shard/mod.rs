@@ -4,6 +4,7 @@
 //! deadlines, checkpoints, and the one journal block that makes the turn's promises durable.
 
 mod boot;
+mod flushing;
 mod gateway;
 mod host;
 mod journaling;
@@ -201,7 +202,8 @@ impl Shard {
             .filter(|_| owed && journal.in_flight.is_none());
         let pause = |until: Instant| Some(until).filter(|until| until.0 > 0);
         let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
-        [call, retention, attest, growth, jobs]
+        let flush = self.flush_deadline();
+        [call, retention, attest, flush, growth, jobs]
             .into_iter()
             .flatten()
             .min()
@@ -327,7 +329,8 @@ impl Shard {
         let journal = &self.journal;
         let quiet = journal.in_flight.is_none() && journal.staged.is_empty() && journal.jobs == 0;
         let attested = journal.attested >= journal.ring.durable_seq;
-        let idle = quiet && attested && self.asks.is_empty();
+        let flushed = !journal.ring.loose && journal.unsynced.is_empty();
+        let idle = quiet && attested && flushed && self.asks.is_empty();
         if idle && (self.stage == Stage::Ready || self.ops.is_empty()) {
             self.stage = Stage::Halted;
             out.halt = Some(Halt::Clean);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
-use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs};
+use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
 use seedlog_core::shard::Shard;
@@ -90,6 +90,8 @@ pub struct Broker {
     calls: u64,
     starts: u8,
     failed: Option<String>,
+    /// What an operator would be told of a start, once per shard.
+    told: Vec<String>,
 }
 
 impl Broker {
@@ -107,6 +109,7 @@ impl Broker {
             calls: 0,
             starts: 0,
             failed: None,
+            told: Vec::new(),
         };
         broker.boot(shards);
         broker
@@ -167,6 +170,9 @@ impl Broker {
         for (_, call, response) in out.replies {
             self.replies.insert(call.0, response);
         }
+        let lossy = out.notes.contains(&Note::LossyRestart);
+        self.told
+            .extend(lossy.then(|| format!("shard {shard}: lossy restart")));
         if let Some(Halt::Fatal(reason)) = out.halt {
             self.failed = Some(reason);
         }
@@ -247,15 +253,21 @@ impl Broker {
                 Vec::new()
             }
             "crash" => {
-                let shards = self.shards.len() as u16;
-                self.boot(shards);
-                self.failed.iter().cloned().collect()
+                self.boot(self.shards.len() as u16);
+                self.what_was_told()
+            }
+            "stop" => {
+                let inputs = (0..self.shards.len()).map(|shard| (shard, Input::Shutdown));
+                self.inputs.extend(inputs);
+                self.run();
+                self.pass(100);
+                self.boot(self.shards.len() as u16);
+                self.what_was_told()
             }
             "power-cut" => {
-                let shards = self.shards.len() as u16;
                 self.disk.files = self.disk.durable.clone();
-                self.boot(shards);
-                self.failed.iter().cloned().collect()
+                self.boot(self.shards.len() as u16);
+                self.what_was_told()
             }
             "rot" => {
                 let offset: usize = option("at").expect("at=").parse().expect("number");
@@ -275,6 +287,11 @@ impl Broker {
             "files" => self.files(),
             _ => panic!("unknown verb '{verb}'"),
         }
+    }
+
+    fn what_was_told(&mut self) -> Vec<String> {
+        let told = std::mem::take(&mut self.told);
+        self.failed.iter().cloned().chain(told).collect()
     }
 
     fn files(&self) -> Vec<String> {
