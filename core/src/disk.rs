@@ -60,6 +60,16 @@ pub enum DiskRequest {
         /// File.
         file: Path,
     },
+    /// Make the data of all these files, and the entries of all these folders, durable: a
+    /// checkpoint of many partitions is one operation, and a driver may sync the whole file system
+    /// instead of a thousand files. A file that is gone by now counts as synced. An error says
+    /// nothing about which of them failed.
+    SyncMany {
+        /// Files.
+        files: Vec<Path>,
+        /// Folders.
+        dirs: Vec<Path>,
+    },
     /// Make a folder's entries (and those of its ancestors up to the data folder) durable.
     SyncDir {
         /// Folder.

@@ -99,6 +99,18 @@ impl SimDisk {
                 Ok(DiskDone::Done)
             }
             DiskRequest::Sync { file } => self.sync(file).map(|()| DiskDone::Done),
+            DiskRequest::SyncMany { files, dirs } => {
+                for file in files {
+                    match self.sync(file) {
+                        Err(DiskError::NotFound) | Ok(()) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                for dir in dirs {
+                    self.run(&DiskRequest::SyncDir { dir: dir.clone() })?;
+                }
+                Ok(DiskDone::Done)
+            }
             DiskRequest::SyncDir { dir } => {
                 let prefix = format!("{dir}/");
                 let inside = self

@@ -539,6 +539,8 @@ fn path_of(request: &DiskRequest) -> &str {
         | DiskRequest::Truncate { file, .. }
         | DiskRequest::Unlink { file } => file,
         DiskRequest::Rename { from, .. } => from,
+        // Asked for only when the writes of all its files have ended.
+        DiskRequest::SyncMany { .. } => "",
     }
 }
 

@@ -209,7 +209,10 @@ impl Replica {
 
     /// A write-behind has not come to its manifest yet.
     pub fn is_writing(&self) -> bool {
-        matches!(self.job, Some(Job::Writing { .. } | Job::Syncing { .. }))
+        matches!(
+            self.job,
+            Some(Job::Writing { .. } | Job::Written { .. } | Job::Syncing { .. })
+        )
     }
 
     /// Oldest journal block this replica still needs.

@@ -22,10 +22,17 @@ pub enum Job {
         /// A file was created.
         created: bool,
     },
+    /// All is written; files and folder wait to be synced together with those of other partitions.
+    Written {
+        /// As before.
+        end: i64,
+        /// As before.
+        files: Vec<Path>,
+        /// As before.
+        created: bool,
+    },
     /// Files and folder are being synced.
     Syncing {
-        /// Operations still out.
-        pending: usize,
         /// As before.
         end: i64,
     },
@@ -159,64 +166,53 @@ impl Replica {
         });
     }
 
-    /// An operation of the job ended well. Returns the next operations, if a stage is over; the
-    /// caller stages a manifest when the job stands at [`Job::Manifest`].
-    pub fn advance_job(&mut self, knobs: &Knobs) -> Vec<DiskRequest> {
-        match self.job.take() {
+    /// An operation of the job ended well. The caller has files synced when the job stands at
+    /// [`Job::Written`], and stages a manifest at [`Job::Manifest`].
+    pub fn advance_job(&mut self, knobs: &Knobs) {
+        self.job = match self.job.take() {
             Some(Job::Writing {
                 pending: 1, end, ..
-            }) if knobs.manifest_before_sync => {
-                self.job = Some(Job::Manifest { end });
-                Vec::new()
-            }
+            }) if knobs.manifest_before_sync => Some(Job::Manifest { end }),
             Some(Job::Writing {
                 pending: 1,
                 end,
                 files,
                 created,
-            }) => {
-                let mut requests: Vec<DiskRequest> = files
-                    .into_iter()
-                    .map(|file| DiskRequest::Sync { file })
-                    .collect();
-                if created && !knobs.no_folder_sync {
-                    requests.push(DiskRequest::SyncDir {
-                        dir: self.dir.as_str().into(),
-                    });
-                }
-                self.job = Some(Job::Syncing {
-                    pending: requests.len(),
-                    end,
-                });
-                requests
-            }
+            }) => Some(Job::Written {
+                end,
+                files,
+                created,
+            }),
             Some(Job::Writing {
                 pending,
                 end,
                 files,
                 created,
+            }) => Some(Job::Writing {
+                pending: pending - 1,
+                end,
+                files,
+                created,
+            }),
+            Some(Job::Syncing { end }) => Some(Job::Manifest { end }),
+            other => other,
+        };
+    }
+
+    /// What a written job needs synced: its files, and its folder if that has a new entry.
+    pub fn begin_sync(&mut self) -> Option<(Vec<Path>, Option<Path>)> {
+        match self.job.take() {
+            Some(Job::Written {
+                end,
+                files,
+                created,
             }) => {
-                self.job = Some(Job::Writing {
-                    pending: pending - 1,
-                    end,
-                    files,
-                    created,
-                });
-                Vec::new()
-            }
-            Some(Job::Syncing { pending, end }) => {
-                self.job = Some(match pending {
-                    1 => Job::Manifest { end },
-                    _ => Job::Syncing {
-                        pending: pending - 1,
-                        end,
-                    },
-                });
-                Vec::new()
+                self.job = Some(Job::Syncing { end });
+                Some((files, created.then(|| self.dir.as_str().into())))
             }
             other => {
                 self.job = other;
-                Vec::new()
+                None
             }
         }
     }

@@ -16,8 +16,10 @@ use crate::time::{Instant, Now};
 
 /// An idle shard attests its last block after this long.
 const ATTEST_AFTER_MS: u64 = 20;
-/// Write-behind jobs at a time.
-const JOBS_MAX: usize = 32;
+/// Write-behind jobs at a time: so many, and one more for so many pages of the ring, as all their
+/// manifests must fit into its last eighth.
+const JOBS_MIN: usize = 32;
+const PAGES_PER_JOB: u64 = 64;
 /// A block holds at most this many bytes of frames, so that a sync never grows without bound.
 const BLOCK_BYTES_MAX: usize = 8 << 20;
 /// After a failed write-behind the next try waits this long.
@@ -76,6 +78,8 @@ pub(super) struct Journal {
     /// When that must be synced (`flush.ms`).
     pub flush_at: Option<Instant>,
     pub jobs: usize,
+    /// Jobs whose files wait to be synced together.
+    pub written: Vec<PartitionId>,
     pub disk_full: bool,
 }
 
@@ -99,6 +103,7 @@ impl Journal {
             unsynced: BTreeMap::new(),
             flush_at: None,
             jobs: 0,
+            written: Vec::new(),
             disk_full: false,
         }
     }
@@ -441,6 +446,7 @@ impl Shard {
         if self.stage != Stage::Ready {
             return;
         }
+        self.sync_written(out);
         let waited_for = !self.stalled.is_empty();
         let journal = &self.journal;
         if !journal.is_pressed() && !waited_for && !journal.disk_full {
@@ -476,12 +482,13 @@ impl Shard {
             journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
         }
         let horizon = journal.horizon;
+        let jobs_max = JOBS_MIN + (journal.ring.capacity / PAGES_PER_JOB) as usize;
         if ledger < horizon {
             self.stage_snapshot();
         }
         for (seq, id) in oldest {
             if seq >= horizon
-                || self.journal.jobs >= JOBS_MAX
+                || self.journal.jobs >= jobs_max
                 || self.journal.staged_bytes > BLOCK_BYTES_MAX / 2
             {
                 break;
@@ -527,6 +534,10 @@ impl Shard {
 
     /// Begin to write a partition's durable tail behind.
     pub(super) fn start_job(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        if !self.journal.written.is_empty() {
+            // The next round begins once this one is being synced.
+            return;
+        }
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
@@ -568,16 +579,38 @@ impl Shard {
                 return;
             }
         }
-        for request in replica.advance_job(&knobs) {
-            self.disk(request, Purpose::Job(id, number), out);
+        replica.advance_job(&knobs);
+        match replica.job {
+            Some(Job::Manifest { end }) => {
+                self.set_disk_full(false, out);
+                self.stage_manifest(id, Some(end));
+            }
+            Some(Job::Written { .. }) => self.journal.written.push(id),
+            _ => {}
         }
-        let done = self
-            .replicas
-            .get(&id)
-            .and_then(|replica| replica.job.clone());
-        if let Some(Job::Manifest { end }) = done {
-            self.set_disk_full(false, out);
-            self.stage_manifest(id, Some(end));
+    }
+
+    /// Once every job of the round is written, one operation syncs what all of them wrote.
+    fn sync_written(&mut self, out: &mut Effects) {
+        let writing = |replica: &Replica| matches!(replica.job, Some(Job::Writing { .. }));
+        if self.journal.written.is_empty() || self.replicas.values().any(writing) {
+            return;
+        }
+        let (mut files, mut dirs, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for id in std::mem::take(&mut self.journal.written) {
+            let Some(replica) = self.replicas.get_mut(&id) else {
+                continue;
+            };
+            let Some((written, dir)) = replica.begin_sync() else {
+                continue;
+            };
+            files.extend(written);
+            dirs.extend(dir.filter(|_| !self.config.knobs.no_folder_sync));
+            jobs.push((id, replica.job_number));
+        }
+        if !jobs.is_empty() {
+            let request = DiskRequest::SyncMany { files, dirs };
+            self.disk(request, Purpose::SyncJobs(jobs), out);
         }
     }
 

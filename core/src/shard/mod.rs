@@ -64,6 +64,7 @@ enum Purpose {
     Block,
     Grow(u64),
     Job(PartitionId, u64),
+    SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
     Ignore,
 }
@@ -284,6 +285,11 @@ impl Shard {
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
+            Some(Purpose::SyncJobs(jobs)) => {
+                for job in jobs {
+                    self.job_step(now, job, result.clone(), out);
+                }
+            }
             Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
         }
     }

@@ -61,6 +61,13 @@ impl Disk {
                 let bytes = self.files.get(&*file).ok_or(DiskError::Io)?;
                 self.durable.insert(file.to_string(), bytes.clone());
             }
+            DiskRequest::SyncMany { files, .. } => {
+                for file in files {
+                    if let Some(bytes) = self.files.get(&*file) {
+                        self.durable.insert(file.to_string(), bytes.clone());
+                    }
+                }
+            }
             DiskRequest::SyncDir { .. } => {}
             DiskRequest::Truncate { file, len } => self
                 .files
