@@ -74,6 +74,53 @@ impl Replica {
         self.log_end = self.log_end.max(end);
         self.awaits_manifest = self.awaits_manifest.filter(|base| *base > end);
         self.manifest_seq = seq;
+        // A log start read back on its own may have dropped a segment that a write-behind was just
+        // adding to when it was staged: this manifest lists it, so its files stay.
+        let listed: Vec<i64> = self.segments.iter().map(|segment| segment.base).collect();
+        for base in listed {
+            let files = [self.segment_path(base), self.rows_path(base)];
+            self.doomed.retain(|file| !files.contains(file));
+        }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PartitionId, Uuid};
+
+    fn replica(end: i64) -> Replica {
+        let id = PartitionId {
+            topic: Uuid([7; 16]),
+            index: 0,
+        };
+        let mut replica = Replica::empty(id, Uuid([1; 16]), "topics/a-0".into());
+        replica.segments.push(Segment {
+            base: 0,
+            end,
+            size: 100,
+            row_count: 1,
+            max_timestamp: 5,
+            begun_ms: 5,
+            last_ms: 5,
+            rows: None,
+        });
+        replica
+    }
+
+    #[test]
+    fn a_segment_that_a_later_manifest_lists_keeps_its_files() {
+        let (early, late) = (replica(10).manifest(10), replica(15).manifest(15));
+        let mut read_back = Replica {
+            segments: Vec::new(),
+            ..replica(0)
+        };
+        read_back.adopt_manifest(early, 1).expect("a manifest");
+        assert_eq!(read_back.start_at(10), 1);
+        assert_eq!(read_back.doomed.len(), 2);
+        read_back.adopt_manifest(late, 2).expect("a manifest");
+        assert_eq!((read_back.log_start, read_back.log_end), (10, 15));
+        assert!(read_back.doomed.is_empty(), "{:?}", read_back.doomed);
     }
 }

@@ -266,6 +266,12 @@ impl Replica {
                 self.id
             );
             next = Some(segment.end);
+            let doomed = |file: &Path| *file == self.segment_path(segment.base);
+            assert!(
+                !self.doomed.iter().any(doomed),
+                "{:?}: a listed segment is to be unlinked",
+                self.id
+            );
         }
         if let (Some(end), Some(front)) = (next, self.tail.front()) {
             let follows = end == front.row.base || (self.job.is_some() && end > front.row.base);
