@@ -28,8 +28,8 @@ pub enum Role {
 /// Batches an idempotent producer has in flight at most, as Kafka's clients do.
 const IN_FLIGHT_MAX: u64 = 5;
 
-/// One operation. `acked_before` and `known_end` are what had been told when it was first sent;
-/// `order` is a produce's place among its client's.
+/// One operation. `acked_before` and `known_end` are what had been told when it was first sent,
+/// at `sent_ms`; `order` is a produce's place among its client's.
 #[derive(Clone, Debug)]
 #[allow(
     missing_docs,
@@ -47,6 +47,7 @@ pub enum Op {
         values: Vec<u64>,
         acked_before: i64,
         order: u64,
+        sent_ms: i64,
     },
     /// Read. `sought` is true if the position was set rather than reached by reading.
     Fetch {
@@ -202,8 +203,12 @@ impl Client {
 
     fn produce(&mut self, part: Part, acked_before: i64, wall_ms: i64) -> Op {
         let count = self.choices.between(1, 4);
-        // One batch in twelve brings in old records, or comes from a clock that is a little ahead.
+        // One batch in twelve brings in old records, or comes from a clock that is a little ahead;
+        // one partition in three of the first topic is filled with old records only.
+        let sent_ms = wall_ms;
+        let import = part.0 == 0 && part.1 % 3 == 1;
         let wall_ms = match self.choices.below(24) {
+            _ if import => wall_ms - 30 * 86_400_000,
             0 => wall_ms - 30 * 86_400_000,
             1 => wall_ms + 60_000,
             _ => wall_ms,
@@ -237,6 +242,7 @@ impl Client {
             values,
             acked_before,
             order: self.next_order,
+            sent_ms,
         }
     }
 
@@ -352,6 +358,7 @@ impl Client {
             values,
             acked_before,
             order,
+            sent_ms,
             ..
         } = &op
         else {
@@ -365,6 +372,7 @@ impl Client {
                 history.definite += 1;
                 history.acked(*part, outcome.base_offset, values, *acked_before);
                 history.sent(self.number, *part, outcome.base_offset);
+                history.sent_at(*part, outcome.base_offset, values.len(), *sent_ms);
             }
             ErrorCode::KafkaStorageError
             | ErrorCode::UnknownTopicOrPartition
@@ -399,6 +407,7 @@ impl Client {
         match fetched.error {
             ErrorCode::None => {
                 history.end(part, fetched.high_watermark, known_end);
+                history.start(part, fetched.log_start_offset);
                 let found = match values(&fetched.records.concat(), offset) {
                     Ok(found) => found,
                     Err(reason) => {

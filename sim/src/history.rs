@@ -25,6 +25,10 @@ pub struct Partition {
     pub deleted_to: i64,
     /// Retention may move the log start.
     pub retention: bool,
+    /// It does so by time alone, and no record younger than this may go, ms.
+    pub young_ms: Option<i64>,
+    /// When each acknowledged record was first sent, where `young_ms` holds.
+    sent_at: BTreeMap<i64, i64>,
 }
 
 /// The history of a run.
@@ -42,6 +46,8 @@ pub struct History {
     pub definite: u64,
     /// Operations whose outcome it never learned.
     pub unknown: u64,
+    /// The time, ms.
+    pub now_ms: i64,
     /// Where each process's last acknowledged send and last polled record stand.
     sent: BTreeMap<(u64, Part), i64>,
     polled: BTreeMap<(u64, Part), i64>,
@@ -180,6 +186,38 @@ impl History {
         partition.max_end = partition.max_end.max(end);
     }
 
+    /// A produce that was first sent at `sent_ms` was acknowledged at `base`.
+    pub fn sent_at(&mut self, part: Part, base: i64, count: usize, sent_ms: i64) {
+        let partition = self.part(part);
+        if partition.young_ms.is_some() {
+            let offsets = (base..).take(count);
+            partition
+                .sent_at
+                .extend(offsets.map(|offset| (offset, sent_ms)));
+        }
+    }
+
+    /// A client was told this log start: what was before it must be old, whatever its timestamps say
+    /// (KIP-937).
+    pub fn start(&mut self, part: Part, start: i64) {
+        let now_ms = self.now_ms;
+        let partition = self.part(part);
+        let Some(young_ms) = partition.young_ms else {
+            return;
+        };
+        let kept = partition.sent_at.split_off(&start);
+        let gone = std::mem::replace(&mut partition.sent_at, kept);
+        let deleted_to = partition.deleted_to;
+        let young =
+            |(offset, sent): &(&i64, &i64)| **offset >= deleted_to && now_ms - **sent < young_ms;
+        if let Some((offset, sent)) = gone.iter().find(young) {
+            let age = now_ms - sent;
+            let text =
+                format!("{part:?}@{offset}: was sent {age} ms ago, the log starts at {start}");
+            self.violate("retained-too-short", text);
+        }
+    }
+
     /// OFFSET_OUT_OF_RANGE for an offset that had been told to exist.
     pub fn out_of_range(&mut self, part: Part, offset: i64) {
         let partition = self.part(part);
@@ -256,13 +294,23 @@ mod tests {
     #[test]
     fn a_good_history_breaks_nothing() {
         let mut history = good();
+        history.part(P).young_ms = Some(3000);
+        history.sent_at(P, 0, 2, 5000);
+        history.now_ms = 8000;
+        history.start(P, 1);
         history.audit(P, 0, 3, &(0..3).collect(), &BTreeSet::new());
         assert_eq!(rules(&history), Vec::<&str>::new());
     }
 
     #[test]
     fn every_rule_rejects_a_doctored_history() {
-        let doctored: [(&str, fn(&mut History)); 12] = [
+        let doctored: [(&str, fn(&mut History)); 13] = [
+            ("retained-too-short", |h| {
+                h.part(P).young_ms = Some(3000);
+                h.sent_at(P, 0, 2, 5000);
+                h.now_ms = 7999;
+                h.start(P, 1);
+            }),
             ("inconsistent-offsets", |h| h.read(P, 1, &[(1, 99)])),
             ("duplicate", |h| h.read(P, 3, &[(3, 12)])),
             ("H6", |h| h.failed(P, &[11])),

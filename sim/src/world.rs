@@ -162,12 +162,15 @@ impl World {
             .topics
             .iter()
             .enumerate()
-            .map(|(n, p)| (*p, broker::configs(n)))
+            .map(|(n, p)| (*p, broker::configs(seed, n)))
             .collect();
         let mut history = History::default();
         for (topic, (partitions, _)) in topics.iter().enumerate() {
             for index in 0..*partitions {
-                history.part((topic, index as i32)).retention = topic == 0;
+                let part = history.part((topic, index as i32));
+                part.retention = topic == 0;
+                let by_time = broker::retains_by_time(seed, topic);
+                part.young_ms = by_time.then_some(broker::YOUNG_MS);
             }
         }
         let clients = (0..plan.clients).map(|number| {

@@ -76,14 +76,26 @@ impl World {
     }
 }
 
-/// The configs of topic number `topic`: the first has retention by size and by time.
-pub(super) fn configs(topic: usize) -> Vec<(String, Option<String>)> {
-    let mut configs = vec![("segment.bytes".to_string(), Some("12000".to_string()))];
-    if topic == 0 {
-        configs.push(("retention.bytes".to_string(), Some("40000".to_string())));
-        configs.push(("retention.ms".to_string(), Some("4000".to_string())));
-    }
-    configs
+/// What retention by time may not remove yet: `retention.ms` less `segment.ms`, as a record may stand
+/// in a segment begun so long before it.
+pub(super) const YOUNG_MS: i64 = 3000;
+
+/// Retention of topic number `topic` goes by time; the first one's goes by size in odd seeds.
+pub(super) fn retains_by_time(seed: u64, topic: usize) -> bool {
+    topic == 0 && seed.is_multiple_of(2)
+}
+
+/// The configs of topic number `topic`: the first has retention, by size or by time.
+pub(super) fn configs(seed: u64, topic: usize) -> Vec<(String, Option<String>)> {
+    let configs: &[(&str, &str)] = match topic {
+        0 if retains_by_time(seed, topic) => &[("retention.ms", "4000"), ("segment.ms", "1000")],
+        0 => &[("retention.bytes", "40000")],
+        _ => &[],
+    };
+    let segments = [("segment.bytes", "12000")];
+    let all = segments.iter().chain(configs);
+    all.map(|(name, value)| (name.to_string(), Some(value.to_string())))
+        .collect()
 }
 
 /// The config of a simulated shard.

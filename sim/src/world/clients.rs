@@ -37,6 +37,7 @@ impl World {
     }
 
     pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
+        self.history.now_ms = self.now().wall_ms;
         let client = &mut self.clients[number];
         if client.conn != Some(conn) {
             return;
