@@ -48,6 +48,18 @@ impl ColdRead {
             },
         }
     }
+
+    /// After a failure: the same read of its first batch alone, so that a bad place further on does
+    /// not take what stands before it. `None` if it is one batch already, or rows.
+    pub fn first_alone(&self) -> Option<ColdRead> {
+        match self {
+            ColdRead::Data { file, rows } if rows.len() > 1 => Some(ColdRead::Data {
+                file: file.clone(),
+                rows: rows[..1].to_vec(),
+            }),
+            ColdRead::Data { .. } | ColdRead::Rows { .. } => None,
+        }
+    }
 }
 
 /// Where a reader's offset leads.

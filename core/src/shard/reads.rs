@@ -83,6 +83,9 @@ impl Shard {
             ColdRead::Rows { file, .. } | ColdRead::Data { file, .. } => file.clone(),
         };
         let Ok(DiskDone::Data(bytes)) = result else {
+            if let Some(read) = row.read.first_alone() {
+                return self.start_read(ReadRow { read, ..row }, out);
+            }
             return self.faulty(now, row, &file, out);
         };
         match &row.read {

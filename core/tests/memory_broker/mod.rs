@@ -16,6 +16,8 @@ use seedlog_core::time::{Instant, Now};
 pub struct Disk {
     files: BTreeMap<String, Vec<u8>>,
     durable: BTreeMap<String, Vec<u8>>,
+    /// A byte of a file that the device cannot read.
+    bad: Option<(String, usize)>,
 }
 
 impl Disk {
@@ -35,6 +37,11 @@ impl Disk {
                 let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
                 let from = (offset as usize).min(bytes.len());
                 let to = (offset.saturating_add(len) as usize).min(bytes.len());
+                let bad =
+                    |(name, at): &(String, usize)| file.contains(name) && (from..to).contains(at);
+                if self.bad.as_ref().is_some_and(bad) {
+                    return Err(DiskError::Io);
+                }
                 return Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])));
             }
             DiskRequest::Write {
@@ -285,6 +292,11 @@ impl Broker {
                     .find(|(path, _)| path.contains(rest[0]));
                 let (_, bytes) = file.expect("a file of that name");
                 bytes[offset] ^= 0xff;
+                Vec::new()
+            }
+            "bad-sector" => {
+                let at = option("at").expect("at=").parse().expect("number");
+                self.disk.bad = Some((rest[0].to_string(), at));
                 Vec::new()
             }
             "lose" => {
