@@ -194,6 +194,9 @@ impl World {
     }
 }
 
+/// Bytes that a fork is asked for at once.
+const FORK_FETCH_BYTES: i32 = 256 << 10;
+
 /// Fresh shards on a copy of the disk, stepped plainly.
 struct Fork {
     shards: Vec<Shard>,
@@ -281,7 +284,11 @@ impl Fork {
 
     fn fetch(&mut self, part: Part, offset: i64) -> Option<PartitionFetched> {
         self.calls += 1;
-        let request = Request::Fetch(fetch_request(part, offset, 0));
+        // Much at a time: reading it all again is the oracle's greatest cost.
+        let mut request = fetch_request(part, offset, 0);
+        request.max_bytes = FORK_FETCH_BYTES;
+        request.topics[0].partitions[0].max_bytes = FORK_FETCH_BYTES;
+        let request = Request::Fetch(request);
         let input = Input::Client {
             conn: ConnId(1),
             call: CallId(self.calls),
