@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 
+import kills
 import restarts
 
-PARTS = {"restarts": restarts.run}
+PARTS = {"restarts": restarts.run, "kills": kills.run}
 
 
 def main(binary, *chosen):
