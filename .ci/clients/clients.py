@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 
+import clickstream
 import kills
 import restarts
 
-PARTS = {"restarts": restarts.run, "kills": kills.run}
+PARTS = {"restarts": restarts.run, "kills": kills.run, "clickstream": clickstream.run}
 
 
 def main(binary, *chosen):
