@@ -9,11 +9,12 @@ import sys
 import tempfile
 import time
 
+import banner
 import clickstream
 import kills
 import restarts
 
-PARTS = {"restarts": restarts.run, "kills": kills.run, "clickstream": clickstream.run}
+PARTS = {"banner": banner.run, "restarts": restarts.run, "kills": kills.run, "clickstream": clickstream.run}
 
 
 def main(binary, *chosen):
