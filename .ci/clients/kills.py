@@ -162,5 +162,5 @@ def run(binary, folder):
     broker.stop(signal.SIGTERM)
     acks, on_the_wire, in_flight = (min(column) for column in zip(*counted))
     print(f"   kills: {len(counted)} counted and {idle} with nothing in flight; since each start at least {acks}"
-          f" acknowledged; at each kill at least {in_flight} in flight, {on_the_wire} of them on the wire;"
-          f" {len(sender.sent)} sent, all acknowledged, {len(rows)} read; {rejected} doctored reads rejected", flush=True)
+          f" acknowledged; just before each kill at least {on_the_wire} on the wire, after it {in_flight}"
+          f" unanswered; {len(sender.sent)} sent, all acknowledged, {len(rows)} read; {rejected} doctored reads rejected", flush=True)
