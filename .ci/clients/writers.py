@@ -23,7 +23,8 @@ def make(name, codec, i):
 
 def create_topic(addr, name, partitions):
     from confluent_kafka.admin import AdminClient, NewTopic
-    admin = AdminClient({"bootstrap.servers": addr})
+    # Warnings, but not what librdkafka tells of an admin client's end.
+    admin = AdminClient({"bootstrap.servers": addr, "log_level": 5})
     for future in admin.create_topics([NewTopic(name, partitions, 1)]).values():
         future.result(30)
 
