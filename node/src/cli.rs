@@ -33,7 +33,7 @@ enum Command {
         #[arg(long, default_value_t = 32 << 20, value_parser = journal_bytes)]
         journal_initial_bytes: u64,
         /// Largest size of each shard's journal, in bytes; a batch takes an eighth of it at most.
-        #[arg(long, default_value_t = 256 << 20, value_parser = journal_bytes)]
+        #[arg(long, default_value_t = 128 << 20, value_parser = journal_bytes)]
         journal_max_bytes: u64,
     },
     /// Topics.
@@ -195,6 +195,12 @@ fn dev(options: broker::Options) -> ExitCode {
 
 fn greet(address: SocketAddr, data: &std::path::Path) {
     let me = std::env::current_exe().map_or("seedlog".into(), |path| path.display().to_string());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let me = match me.chars().all(plain) {
+        true => me,
+        // It must work as pasted, whatever the folder is called.
+        false => format!("'{}'", me.replace('\'', r"'\''")),
+    };
     let to = match address.port() {
         9092 => String::new(),
         _ => format!(" -b {address}"),
