@@ -32,9 +32,6 @@ const SLICES_MAX: usize = 1024;
 const SYNC_ALL_FROM: usize = 32;
 /// What direct I/O wants file offsets, lengths and memory to be a multiple of.
 const ALIGNED: usize = 4096;
-/// From so many bytes on, a block is written directly. A small one is through the page cache and the
-/// device sooner: one 4 KiB block and its sync take 0.3 ms so and 0.6 ms directly.
-const DIRECT_FROM: usize = 64 << 10;
 /// Bytes of one direct write.
 const DIRECT_BYTES: usize = 2 << 20;
 
@@ -266,7 +263,7 @@ impl Worker {
     fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> DiskResult {
         let size: usize = pieces.iter().map(Bytes::len).sum();
         let whole = size.is_multiple_of(ALIGNED) && offset.is_multiple_of(ALIGNED as u64);
-        if whole && sync && size >= DIRECT_FROM && name.starts_with("journal") {
+        if whole && sync && name.starts_with("journal") {
             if let Some(done) = self.write_direct(name, offset, pieces) {
                 return done;
             }
