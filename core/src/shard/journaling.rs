@@ -1,15 +1,16 @@
 //! The shard's side of its journal: frames staged by a turn, one block in flight, what its
 //! completion releases, and the checkpoints that free the ring.
 //!
-//! The shape of design.md section 3 in the real broker (2026-11-27; two cores, two shards, ext4 on a
-//! shared virtual disk, another job running; a Python client that sends one 1 KiB batch per partition
-//! and request, 8 requests in flight; `.ci/power/flushes.py BROKER --table`):
+//! The shape of design.md section 3 in the real broker (14f50fe, 2026-11-27; two cores, two shards, ext4
+//! on a shared virtual disk; a Python client that sends one 1 KiB batch per partition and request, 8
+//! requests in flight; `.ci/power/flushes.py BROKER --table`). Last column: the same day with a sync per
+//! segment file at checkpoints, beside another job:
 //!
-//! | partitions | batches/s | MB/s | batches per device flush | with a sync per segment file |
+//! | partitions | batches/s | MB/s | batches per device flush | batches/s, a sync per file |
 //! |---|---|---|---|---|
-//! | 1 | 7,436 | 7.6 | 3.9 | 6,825 batches/s |
-//! | 100 | 186,656 | 191 | 143 | 128,098 batches/s |
-//! | 5,000 | 112,523 | 115 | 2,899 | 39,360 batches/s, 14 per flush |
+//! | 1 | 11,491 | 11.8 | 3.6 | 6,825 |
+//! | 100 | 230,277 | 236 | 138 | 128,098 |
+//! | 5,000 | 142,015 | 145 | 2,381 | 39,360 (14 per flush) |
 //!
 //! 200 requests of one batch for each of 5,000 partitions, one in flight, on one shard: 216 flushes,
 //! checkpoints included; of one partition: 200 (the same script without `--table`, in `.ci/run`).
