@@ -29,8 +29,15 @@ def counter(path):
     if os.path.exists(os.path.join(device, "partition")):
         device = os.path.dirname(device)
     stat = os.path.join(device, "stat")
-    assert os.path.exists(stat), f"{path}: not on a block device; set TMPDIR to a folder that is"
-    return stat
+    return stat if os.path.exists(stat) else None
+
+
+def on_a_device():
+    """A folder on a block device: the temporary one, or the build's."""
+    for folder in (tempfile.gettempdir(), "target"):
+        if os.path.isdir(folder) and counter(folder):
+            return folder
+    raise AssertionError("no folder on a block device to count flushes of; set TMPDIR to one")
 
 
 def flushes(stat):
@@ -68,7 +75,8 @@ def measure(client, stat, topic, partitions, size, requests, in_flight=1):
 
 def with_broker(binary, options, job):
     """Run `job(client, stat)` against a fresh broker."""
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory(dir=on_a_device()) as work:
+        work = os.path.abspath(work)
         data = os.path.join(work, "data")
         os.mkdir(data)
         stat = counter(data)

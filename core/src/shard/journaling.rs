@@ -12,7 +12,7 @@
 //! | 100 | 230,277 | 236 | 138 | 128,098 |
 //! | 5,000 | 142,015 | 145 | 2,381 | 39,360 (14 per flush) |
 //!
-//! 200 requests of one batch for each of 5,000 partitions, one in flight, on one shard: 216 flushes,
+//! 200 requests of one batch for each of 5,000 partitions, one in flight, on one shard: 273 flushes,
 //! checkpoints included; of one partition: 200 (the same script without `--table`, in `.ci/run`).
 
 use std::collections::{BTreeMap, VecDeque};
