@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use seedlog_core::contract::Knobs;
 use seedlog_sim::campaign::{run_all, Summary};
-use seedlog_sim::plan::Plan;
+use seedlog_sim::plan::{FaultKind, Plan};
+use seedlog_sim::report::Report;
 use seedlog_sim::run::{on_a_thread, Mode, Watch};
 
 #[test]
@@ -16,25 +17,49 @@ fn two_hundred_seeds_hold_and_see_enough() {
     assert_eq!(summary.exit_code(), 0, "{summary}");
 }
 
-/// Plans that once failed: they hold now.
-#[test]
-fn old_failures_do_not_come_back() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/regressions");
-    let mut count = 0;
+/// The kept scenarios of a folder, each run and found to hold: (its name, its report).
+fn scenarios(folder: &str) -> Vec<(String, Report)> {
+    let folder = format!("{}/../scenarios/{folder}", env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("an entry").path();
         let text = std::fs::read_to_string(&path).expect("readable");
         let plan = Plan::from_text(&text).expect("a plan");
         let report = on_a_thread(plan, Knobs::default(), Mode::Madsim, Watch::All);
-        assert_eq!(report.violations, [], "{}", path.display());
-        assert!(
-            !report.undecided && report.events > 1_000,
-            "{}",
-            path.display()
-        );
-        count += 1;
+        let (name, stem) = (path.display(), path.file_stem().expect("a name"));
+        assert_eq!(report.violations, [], "{name}");
+        assert!(!report.undecided && report.events > 1_000, "{name}");
+        found.push((stem.to_string_lossy().into_owned(), report));
     }
-    assert!(count > 0, "no scenario was run");
+    assert!(!found.is_empty(), "no scenario was run");
+    found
+}
+
+/// Plans that once failed: they hold now.
+#[test]
+fn old_failures_do_not_come_back() {
+    scenarios("regressions");
+}
+
+/// A world without faults is one without unknown outcomes.
+#[test]
+fn nothing_is_unknown_where_nothing_fails() {
+    for (name, report) in scenarios("smoke") {
+        assert!(report.acks > 100 && report.reads > 100, "{name}");
+        assert_eq!(report.unknown, 0, "{name}");
+    }
+}
+
+/// Every kind of fault has a scenario of its own, in which it does fire.
+#[test]
+fn every_fault_alone_is_survived() {
+    let told = scenarios("faults");
+    for kind in FaultKind::ALL {
+        let own = told.iter().find(|(name, _)| name == kind.name());
+        let (_, report) = own.unwrap_or_else(|| panic!("{}: no scenario", kind.name()));
+        let fired = report.marks.get(kind.name()).copied().unwrap_or(0);
+        assert!(fired > 0, "{}: it did not fire", kind.name());
+    }
 }
 
 /// A planted bug is seen: acknowledging before the sync loses records in a power cut.
