@@ -154,8 +154,11 @@ pub struct Ring {
     pub durable_seq: u64,
     /// See [`BlockHeader::loose`]: what the next block says.
     pub loose: bool,
-    /// Live blocks, oldest first.
+    /// Live blocks, oldest first; they come by [`Ring::hold`] and go by [`Ring::release`].
     pub live: VecDeque<BlockPlace>,
+    /// Pages of the live blocks. Asked for several times a turn, where live blocks may be many
+    /// thousand.
+    used: u64,
 }
 
 impl Ring {
@@ -171,13 +174,19 @@ impl Ring {
             durable_seq: 0,
             loose: false,
             live: VecDeque::new(),
+            used: 0,
         }
+    }
+
+    /// A block is live from now on: the newest.
+    pub fn hold(&mut self, block: BlockPlace) {
+        self.used += block.pages;
+        self.live.push_back(block);
     }
 
     /// Pages that hold nothing needed; a block may still not fit, as it never wraps.
     pub fn free_pages(&self) -> u64 {
-        let used: u64 = self.live.iter().map(|block| block.pages).sum();
-        (self.capacity - FIRST_PAGE).saturating_sub(used)
+        (self.capacity - FIRST_PAGE).saturating_sub(self.used)
     }
 
     /// Free pages in a row: at the head, and those reached by going on at the ring's start.
@@ -259,7 +268,7 @@ impl Ring {
         pieces.push(Bytes::copy_from_slice(&header.encode()));
         pieces.extend(frames);
         pieces.push(Bytes::from(vec![0; padding as usize]));
-        self.live.push_back(BlockPlace {
+        self.hold(BlockPlace {
             seq: header.seq,
             page,
             pages,
@@ -272,7 +281,8 @@ impl Ring {
 
     /// Blocks before `tail` are no longer needed.
     pub fn release(&mut self, tail: u64) {
-        while self.live.front().is_some_and(|block| block.seq < tail) {
+        while let Some(block) = self.live.front().filter(|block| block.seq < tail) {
+            self.used -= block.pages;
             self.live.pop_front();
         }
     }

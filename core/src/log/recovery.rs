@@ -228,9 +228,8 @@ fn run(
 
 fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
     let mut out = Ring::fresh(ring, capacity);
-    let (mut frames, mut loose) = (Vec::new(), false);
+    let mut frames = Vec::new();
     for (header, page) in &chain.live {
-        loose = header.loose;
         let at = (page * PAGE) as usize + BLOCK_HEADER;
         let mut bytes = file.slice(at..at + header.payload as usize);
         while !bytes.is_empty() {
@@ -241,7 +240,7 @@ fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
                 }
             }
         }
-        out.live.push_back(BlockPlace {
+        out.hold(BlockPlace {
             seq: header.seq,
             page: *page,
             pages: header.pages(),
@@ -255,7 +254,7 @@ fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
         ring: out,
         frames,
         torn: chain.torn,
-        loose,
+        loose: chain.live.last().is_some_and(|(block, _)| block.loose),
     }))
 }
 
