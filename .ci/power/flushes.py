@@ -9,7 +9,6 @@ this machine only add to the count.
 """
 import os
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -45,25 +44,14 @@ def flushes(stat):
         return int(numbers.read().split()[15])
 
 
-def over(topic, partitions, value):
-    """One produce request with a small batch for each partition."""
-    data = wire.batch([value])
-    parts = [struct.pack(">ii", index, len(data)) + data for index in range(partitions)]
-    body = wire.text(None) + struct.pack(">hi", -1, 30_000)
-    return 0, 3, body + wire.array([wire.text(topic) + wire.array(parts)])
-
-
 def acknowledged(reader, partitions):
-    reader.take("i"), reader.text()
-    assert reader.take("i") == partitions
-    for _ in range(partitions):
-        index, error, _, _ = reader.take("ihqq")
-        assert error == 0, f"partition {index}: error {error}"
+    answers = wire.produced(reader)
+    assert [(index, error) for index, error, _ in answers] == [(index, 0) for index in range(partitions)], answers[:3]
 
 
 def measure(client, stat, topic, partitions, size, requests, in_flight=1):
     """(flushes, seconds) of this many requests."""
-    request = over(topic, partitions, b"x" * size)
+    request = wire.produce(topic, [b"x" * size], range(partitions))
     before, began, sent = flushes(stat), time.time(), 0
     for answered in range(requests):
         while sent < min(requests, answered + in_flight):

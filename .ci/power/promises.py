@@ -48,11 +48,11 @@ class Load:
                 size = choice.choice([40, 900, 5000, 20000])
                 values = [f"{number}.{sent}.{i}.".encode() + choice.randbytes(choice.randrange(1, size))
                           for i in range(choice.randrange(1, 4))]
-                waiting[client.send(wire.produce(self.topic, partition, values))] = partition, values
+                waiting[client.send(wire.produce(self.topic, values, [partition]))] = partition, values
                 sent += 1
             correlation, reader = client.receive()
             partition, values = waiting.pop(correlation)
-            error, base = wire.produced(reader)
+            [(_, error, base)] = wire.produced(reader)
             assert error == 0, f"produce: error {error}"
             self.promises[correlation] = "acked", partition, base, values
 

@@ -90,18 +90,17 @@ def records(data):
     return found
 
 
-def produce(topic, partition, values):
-    part = struct.pack(">i", partition)
+def produce(topic, values, partitions):
+    """The same batch of these values for each of the partitions."""
     data = batch(values)
-    part += struct.pack(">i", len(data)) + data
-    return 0, 3, text(None) + struct.pack(">hi", -1, 30_000) + array([text(topic) + array([part])])
+    parts = [struct.pack(">ii", partition, len(data)) + data for partition in partitions]
+    return 0, 3, text(None) + struct.pack(">hi", -1, 30_000) + array([text(topic) + array(parts)])
 
 
 def produced(reader):
-    """(error, base offset)"""
-    reader.take("i"), reader.text(), reader.take("i")
-    _, error, base = reader.take("ihq")
-    return error, base
+    """[(partition, error, base offset)]"""
+    reader.take("i"), reader.text()
+    return [reader.take("ihqq")[:3] for _ in range(reader.take("i"))]
 
 
 def fetch(topic, partition, offset, wait_ms):
