@@ -6,6 +6,7 @@ One line per figure and run, the median last, as node/BENCHMARKS.md shows them. 
 wall-clock time is no test.
 """
 import argparse
+import mmap
 import os
 import signal
 import statistics
@@ -55,7 +56,7 @@ def create(port, topic, partitions):
 
 def first_ack(broker, topic):
     """Seconds from the start of the process to the first acknowledged produce."""
-    error, _ = wire.produced(wire.Client(broker.port).call(wire.produce(topic, 0, [b"x"])))
+    [(_, error, _)] = wire.produced(wire.Client(broker.port).call(wire.produce(topic, [b"x"], [0])))
     assert error == 0, error
     return time.monotonic() - broker.began
 
@@ -69,7 +70,6 @@ def load(tool, broker, topic, kind, records):
 def raw_rate(folder, size):
     """MB/s of 1 MiB direct writes into an allocated file, each synced."""
     path, block = os.path.join(folder, "raw"), 1 << 20
-    import mmap
     buffer = mmap.mmap(-1, block)
     buffer.write(os.urandom(block))
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_DIRECT)

@@ -313,33 +313,16 @@ impl Worker {
         }
         let start = self.buffer.as_ptr().align_offset(ALIGNED);
         let buffer = self.buffer.get_mut(start..start + DIRECT_BYTES)?;
-        let (mut at, mut filled) = (offset, 0);
-        let mut pieces = pieces.iter().map(|piece| &piece[..]);
-        let mut piece = pieces.next().unwrap_or_default();
-        loop {
-            let taken = piece.len().min(DIRECT_BYTES - filled);
-            buffer[filled..filled + taken].copy_from_slice(&piece[..taken]);
-            (filled, piece) = (filled + taken, &piece[taken..]);
-            let more = !piece.is_empty() || pieces.len() > 0;
-            if filled == DIRECT_BYTES || !more {
-                match file.write_all_at(&buffer[..filled], at) {
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput && at == offset => {
-                        self.direct = Some(None);
-                        return None;
-                    }
-                    Err(error) => return Some(Err(map_error(error))),
-                    Ok(()) => (at, filled) = (at + filled as u64, 0),
-                }
+        match write_through(file, buffer, offset, pieces) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.direct = Some(None);
+                None
             }
-            if piece.is_empty() {
-                match pieces.next() {
-                    Some(next) => piece = next,
-                    None => break,
-                }
+            written => {
+                let synced = written.and_then(|()| file.sync_data());
+                Some(synced.map(|()| DiskDone::Done).map_err(map_error))
             }
         }
-        let synced = file.sync_data().map(|()| DiskDone::Done);
-        Some(synced.map_err(map_error))
     }
 
     /// Files are opened anew: one of the same name may have taken the place of one kept open.
@@ -370,6 +353,24 @@ impl Worker {
     fn sync_one_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(self.root.join(dir))?.sync_all()
     }
+}
+
+/// Write the pieces one after the other from `at`, as much at a time as fits into `buffer`.
+fn write_through(file: &File, buffer: &mut [u8], mut at: u64, pieces: &[Bytes]) -> io::Result<()> {
+    let mut filled = 0;
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            if filled == buffer.len() {
+                file.write_all_at(buffer, at)?;
+                (at, filled) = (at + filled as u64, 0);
+            }
+            let (now, later) = rest.split_at(rest.len().min(buffer.len() - filled));
+            buffer[filled..filled + now.len()].copy_from_slice(now);
+            (filled, rest) = (filled + now.len(), later);
+        }
+    }
+    file.write_all_at(&buffer[..filled], at)
 }
 
 #[cfg(test)]

@@ -208,8 +208,7 @@ impl Client {
         let sent_ms = wall_ms;
         let import = part.0 == 0 && part.1 % 3 == 1;
         let wall_ms = match self.choices.below(24) {
-            _ if import => wall_ms - 30 * 86_400_000,
-            0 => wall_ms - 30 * 86_400_000,
+            old if import || old == 0 => wall_ms - 30 * 86_400_000,
             1 => wall_ms + 60_000,
             _ => wall_ms,
         };

@@ -70,8 +70,8 @@ impl Disk {
             }
             DiskRequest::SyncMany { files, .. } => {
                 for file in files {
-                    if let Some(bytes) = self.files.get(&*file) {
-                        self.durable.insert(file.to_string(), bytes.clone());
+                    if self.files.contains_key(&*file) {
+                        self.run(DiskRequest::Sync { file })?;
                     }
                 }
             }
