@@ -2,8 +2,9 @@
 
 use crate::api::{Request, Response};
 use crate::disk::{DiskOp, DiskResult};
-use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid};
+use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid, WorkId};
 use crate::shard::NeighbourMessage;
+use crate::work::{WorkJob, WorkResult};
 
 /// Everything that can make a shard work. Closed: no wildcard match on it.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -41,6 +42,13 @@ pub enum Input {
         /// How.
         result: DiskResult,
     },
+    /// A CPU job is done.
+    Work {
+        /// Which.
+        id: WorkId,
+        /// What came out.
+        result: WorkResult,
+    },
     /// The operator asked for a clean stop: flush, answer parked calls, then halt cleanly.
     Shutdown,
 }
@@ -50,6 +58,8 @@ pub enum Input {
 pub struct Effects {
     /// Disk operations, in issue order.
     pub disk: Vec<DiskOp>,
+    /// CPU jobs, to be done in any order.
+    pub work: Vec<WorkJob>,
     /// Answers to clients.
     pub replies: Vec<(ConnId, CallId, Response)>,
     /// Messages to other shards of this broker, in order per receiver.
@@ -64,6 +74,7 @@ impl Effects {
     /// Forget everything, keeping the room.
     pub fn clear(&mut self) {
         self.disk.clear();
+        self.work.clear();
         self.replies.clear();
         self.neighbours.clear();
         self.notes.clear();

@@ -16,3 +16,4 @@ pub mod metadata;
 pub mod partition;
 pub mod shard;
 pub mod time;
+pub mod work;

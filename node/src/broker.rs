@@ -63,6 +63,7 @@ async fn serve(
     let (ready, mut readies) = unbounded_channel();
     let count = folder.stamp.shards;
     let (sends, receives): (Vec<_>, Vec<_>) = (0..count).map(|_| unbounded_channel()).unzip();
+    let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
     for (shard, events) in receives.into_iter().enumerate() {
         let shard = shard as u16;
         let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)])
@@ -71,6 +72,7 @@ async fn serve(
             events,
             shards: sends.clone(),
             disk,
+            work: work.clone(),
             halted: halted.clone(),
             ready: ready.clone(),
         };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use seedlog_core::api::*;
 use seedlog_core::batch::HEAD_LEN;
 use seedlog_core::ids::Uuid;
+use seedlog_core::work::plain;
 use seedlog_net::records::{self, Record};
 
 use crate::blocking::{ok, Client, Failure};
@@ -15,6 +16,8 @@ use crate::cli::{Consume, Produce, Target};
 
 /// Bytes of values gathered for a partition before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
+/// Bytes a batch may grow to when it is decompressed.
+const PLAIN_BYTES_MAX: u64 = 256 << 20;
 
 fn unexpected<T>(response: &Response) -> Result<T, Failure> {
     Err(Failure::failed(format!("the broker answered {response:?}")))
@@ -425,14 +428,14 @@ fn fetch(
         let mut records = Vec::new();
         let batches = records::batches(Bytes::from(part.records.concat()));
         for (head, batch) in batches.map_err(|e| Failure::failed(e.0))? {
-            if head.attributes & 7 != 0 {
-                let text = format!(
-                    "{topic}/{}: compressed batches need another client",
+            let inside = batch.slice(HEAD_LEN..);
+            let plain = plain(head.attributes, &inside, PLAIN_BYTES_MAX).map_err(|_| {
+                let at = head.base_offset;
+                Failure::failed(format!(
+                    "{topic}/{}@{at}: it cannot be decompressed",
                     part.index
-                );
-                return Err(Failure::failed(text));
-            }
-            let plain = batch.slice(HEAD_LEN..);
+                ))
+            })?;
             records.extend(records::read(&head, plain).map_err(|e| Failure::failed(e.0))?);
         }
         found.push((part.index, records));

@@ -8,6 +8,7 @@ mod disk;
 mod folder;
 mod shard_loop;
 mod sockets;
+mod work;
 
 use std::process::ExitCode;
 

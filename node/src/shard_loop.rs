@@ -42,6 +42,8 @@ pub struct Lanes {
     pub shards: Vec<UnboundedSender<Event>>,
     /// Disk operations.
     pub disk: Executor,
+    /// CPU jobs.
+    pub work: crate::work::Jobs,
     /// A shard that is over says how.
     pub halted: UnboundedSender<(ShardId, Halt)>,
     /// A shard that serves says so.
@@ -188,6 +190,10 @@ impl Loop {
     fn hand_out(&mut self, out: &mut Effects) -> bool {
         for op in out.disk.drain(..) {
             self.lanes.disk.submit(op);
+        }
+        for job in out.work.drain(..) {
+            // Its thread ends with the last shard.
+            let _ = self.lanes.work.send((self.me, job));
         }
         for (to, message) in out.neighbours.drain(..) {
             let input = Input::Neighbour {

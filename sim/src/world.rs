@@ -9,6 +9,7 @@ use seedlog_core::disk::{DiskOp, DiskRequest};
 use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
+use seedlog_core::work::{self, WorkJob};
 use seedlog_net::server::Connection as Server;
 
 use crate::client::{Client, Role};
@@ -57,6 +58,11 @@ enum Event {
         life: u64,
         shard: usize,
         input: Input,
+    },
+    Work {
+        life: u64,
+        shard: usize,
+        job: WorkJob,
     },
     ToServer {
         conn: ConnId,
@@ -120,6 +126,7 @@ pub struct World {
     choices: Choices,
     latency: Choices,
     oracle: Choices,
+    work_time: Choices,
     acks_at_oracle: u64,
     hash: Rolling,
     /// What clients did and saw.
@@ -212,6 +219,7 @@ impl World {
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
             oracle: Choices::new(seed, "oracle", 0),
+            work_time: Choices::new(seed, "work", 0),
             acks_at_oracle: 0,
             hash: Rolling(seed),
             history,
@@ -311,11 +319,17 @@ impl World {
             Event::Neighbour { life, shard, input } if life == self.life => {
                 self.deliver(shard, input)
             }
+            Event::Work { life, shard, job } if life == self.life => {
+                self.mark("work");
+                let result = work::run(&job.request);
+                self.deliver(shard, Input::Work { id: job.id, result });
+            }
             Event::Timer { life, shard, at } if life == self.life => self.timer(shard, at),
             // Of a life that is over.
             Event::Turn { .. }
             | Event::Timer { .. }
             | Event::Neighbour { .. }
+            | Event::Work { .. }
             | Event::Disk { .. } => {}
             Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
             Event::ToClient {
@@ -430,6 +444,10 @@ impl World {
             let done = (start + latency).max(free + 1);
             self.last_done.insert(path, done);
             self.at(done, Event::Disk { life, shard, op });
+        }
+        for job in out.work {
+            let done = self.now_us + self.work_time.between(20, 3_000);
+            self.at(done, Event::Work { life, shard, job });
         }
         for (to, message) in out.neighbours {
             let from = ShardId(shard as u16);

@@ -4,10 +4,8 @@
 //! patching 12 bytes of a small head; the body is never touched unless the topic demands it.
 
 mod build;
-mod records;
 
 pub use build::{build_batch, BatchSpec};
-pub use records::first_record_at_or_after;
 
 use bytes::{Bytes, BytesMut};
 
@@ -23,7 +21,7 @@ pub const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
 pub const ATTRIBUTE_CONTROL: i16 = 0x20;
 
 /// The fields of a batch head (`DefaultRecordBatch.java`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchHead {
     /// Offset of the first record.
     pub base_offset: i64,
@@ -100,6 +98,15 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// Read the head at the start of `bytes`, which may hold more after the batch. Checks lengths, not
 /// the CRC.
 pub fn parse_head(bytes: &[u8]) -> Result<BatchHead, BatchError> {
+    let head = head_alone(bytes)?;
+    match head.size > bytes.len() {
+        true => Err(BatchError::Truncated),
+        false => Ok(head),
+    }
+}
+
+/// Read a head whose records are kept elsewhere.
+pub fn head_alone(bytes: &[u8]) -> Result<BatchHead, BatchError> {
     if bytes.len() < HEAD_LEN {
         return Err(BatchError::Truncated);
     }
@@ -134,9 +141,6 @@ pub fn parse_head(bytes: &[u8]) -> Result<BatchHead, BatchError> {
     {
         return Err(BatchError::Malformed);
     }
-    if head.size > bytes.len() {
-        return Err(BatchError::Truncated);
-    }
     Ok(head)
 }
 
@@ -170,16 +174,7 @@ pub fn place(
         head[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let head = head.freeze();
-    let parsed = BatchHead {
-        size: batch.len(),
-        ..head_fields(&head)
-    };
-    (parsed, head, rest)
-}
-
-fn head_fields(head: &[u8]) -> BatchHead {
-    let mut whole = head.to_vec();
-    // The length field speaks of the whole batch; the fields are wanted of the head alone.
-    whole[8..12].copy_from_slice(&((HEAD_LEN - 12) as i32).to_be_bytes());
-    parse_head(&whole).unwrap_or_else(|error| panic!("a verified head is readable: {error:?}"))
+    let fields =
+        head_alone(&head).unwrap_or_else(|error| panic!("a verified head is readable: {error:?}"));
+    (fields, head, rest)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Replica, Segment};
-use crate::batch::{first_record_at_or_after, parse_head, verify};
+use crate::batch::{head_alone, verify, BatchHead, HEAD_LEN};
 use crate::disk::{DiskRequest, Path};
 use crate::error_code::ErrorCode;
 use crate::log::frame::seal;
@@ -78,8 +78,8 @@ pub enum Found {
 pub enum Place {
     /// No record is that young.
     Nowhere,
-    /// (offset, timestamp, leader epoch)
-    At(i64, i64, i32),
+    /// A batch that may hold it: its head and its records.
+    Inside(BatchHead, Bytes),
     /// The disk must be read.
     Cold(ColdRead),
 }
@@ -202,20 +202,21 @@ impl Replica {
         good
     }
 
-    /// The first record whose timestamp is at least `timestamp`.
-    pub fn locate_time(&self, timestamp: i64) -> Place {
+    /// Where the first record may stand, from offset `from` on, whose timestamp is at least `timestamp`.
+    pub fn locate_time(&self, timestamp: i64, from: i64) -> Place {
+        let from = from.max(self.log_start);
+        let front = self.tail.front().map_or(i64::MAX, |batch| batch.row.base);
         for segment in self
             .segments
             .iter()
-            .filter(|segment| segment.max_timestamp >= timestamp)
+            .filter(|segment| segment.max_timestamp >= timestamp && segment.end > from)
         {
-            let front = self.tail.front().map_or(i64::MAX, |batch| batch.row.base);
             let Some(all) = &segment.rows else {
                 return Place::Cold(self.rows_first(segment));
             };
-            let row = all.iter().find(|row| {
-                row.max_timestamp >= timestamp && row.next > self.log_start && row.base < front
-            });
+            let row = all
+                .iter()
+                .find(|row| row.max_timestamp >= timestamp && row.next > from && row.base < front);
             if let Some(row) = row.filter(|row| row.next <= self.high_watermark) {
                 let file = self.segment_path(segment.base);
                 return Place::Cold(ColdRead::Data {
@@ -225,23 +226,31 @@ impl Replica {
             }
         }
         let batch = self.tail.iter().find(|batch| {
-            batch.row.max_timestamp >= timestamp && batch.row.next <= self.high_watermark
+            let row = &batch.row;
+            row.max_timestamp >= timestamp && row.next > from && row.next <= self.high_watermark
         });
-        match batch {
-            Some(batch) => self.locate_in(&batch.pieces.concat(), timestamp),
-            None => Place::Nowhere,
-        }
+        batch.map_or(Place::Nowhere, |batch| {
+            let [front, records] = &batch.pieces;
+            Self::inside(front, records.clone())
+        })
     }
 
-    /// The record in one whole batch.
-    pub fn locate_in(&self, batch: &[u8], timestamp: i64) -> Place {
-        match parse_head(batch) {
-            Ok(head) => {
-                let (offset, time) = first_record_at_or_after(&head, batch, timestamp);
-                Place::At(offset.max(self.log_start), time, head.leader_epoch)
-            }
-            Err(_) => Place::Nowhere,
-        }
+    /// A batch that was read whole.
+    pub fn inside_whole(batch: &Bytes) -> Place {
+        Self::inside(batch, batch.slice(HEAD_LEN.min(batch.len())..))
+    }
+
+    fn inside(front: &[u8], records: Bytes) -> Place {
+        // It was verified when it came in, or when it was read.
+        head_alone(front).map_or(Place::Nowhere, |head| Place::Inside(head, records))
+    }
+
+    /// True if this is the name of a file of a segment that is listed.
+    pub fn lists(&self, file: &Path) -> bool {
+        let names = |segment: &Segment| {
+            *file == self.segment_path(segment.base) || *file == self.rows_path(segment.base)
+        };
+        self.segments.iter().any(names)
     }
 
     /// Largest timestamp below the high watermark, if any record is there.

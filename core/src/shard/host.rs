@@ -10,7 +10,7 @@ use crate::contract::{Effects, Note};
 use crate::error_code::ErrorCode;
 use crate::ids::{PartitionId, ShardId};
 use crate::log::frame::Frame;
-use crate::partition::{Found, Place, Replica};
+use crate::partition::{Found, Replica};
 use crate::time::Now;
 
 /// Producers unseen for this long are forgotten (`producer.id.expiration.ms`, Kafka's default).
@@ -79,7 +79,9 @@ impl Shard {
                             self.stall_or_go(now, Stalled::Part(ask, slot, id, what), out)
                         }
                         PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
-                        PartAsk::Offset(query) => self.find_offset(now, ask, slot, id, query, out),
+                        PartAsk::Offset(query) => {
+                            self.find_offset(now, (ask, slot), id, query, out)
+                        }
                         PartAsk::Epoch(current, asked) => {
                             let part = self.epoch_end(id, current, asked);
                             self.part_done(now, ask, slot, part, out);
@@ -329,7 +331,7 @@ impl Shard {
     }
 
     /// Does the client's view of the leader epoch fit (KIP-320)?
-    fn epoch_error(replica: &Replica, current: i32) -> Option<ErrorCode> {
+    pub(super) fn epoch_error(replica: &Replica, current: i32) -> Option<ErrorCode> {
         match current {
             -1 => None,
             epoch if epoch < replica.leader_epoch => Some(ErrorCode::FencedLeaderEpoch),
@@ -389,91 +391,14 @@ impl Shard {
             Ok(Found::Cold(read)) => {
                 row.budget = row.budget.saturating_sub(limit);
                 let purpose = ReadFor::Fetch {
+                    ask,
+                    slot,
                     offset: fetch.fetch_offset,
                     limit,
                 };
-                self.start_read(
-                    ReadRow {
-                        ask,
-                        slot,
-                        id,
-                        purpose,
-                        read,
-                    },
-                    out,
-                );
+                self.start_read(ReadRow { id, purpose, read }, out);
             }
         }
-    }
-
-    fn find_offset(
-        &mut self,
-        now: Now,
-        ask: u64,
-        slot: u32,
-        id: PartitionId,
-        query: PartitionOffsetQuery,
-        out: &mut Effects,
-    ) {
-        let Some(replica) = self.replicas.get(&id) else {
-            return;
-        };
-        let failed = |code| PartAsk::Offset(query).failed(query.index, code, None);
-        if let Some(code) = Self::epoch_error(replica, query.current_leader_epoch) {
-            return self.part_done(now, ask, slot, failed(code), out);
-        }
-        let place = match query.timestamp {
-            -1 => Place::At(replica.high_watermark, -1, replica.leader_epoch),
-            -2 | -4 => {
-                let epoch = replica
-                    .epochs
-                    .first()
-                    .map_or(replica.leader_epoch, |(epoch, _)| *epoch);
-                Place::At(replica.log_start, -1, epoch)
-            }
-            -3 => replica
-                .max_timestamp()
-                .map_or(Place::Nowhere, |time| replica.locate_time(time)),
-            time if time >= 0 => replica.locate_time(time),
-            _ => return self.part_done(now, ask, slot, failed(ErrorCode::InvalidRequest), out),
-        };
-        let target = match query.timestamp {
-            -3 => replica.max_timestamp().unwrap_or(0),
-            time => time,
-        };
-        match place {
-            Place::Cold(read) => {
-                let purpose = ReadFor::Time {
-                    index: query.index,
-                    timestamp: target,
-                };
-                self.start_read(
-                    ReadRow {
-                        ask,
-                        slot,
-                        id,
-                        purpose,
-                        read,
-                    },
-                    out,
-                );
-            }
-            place => self.part_done(now, ask, slot, Self::offset_part(query.index, place), out),
-        }
-    }
-
-    pub(super) fn offset_part(index: i32, place: Place) -> Part {
-        let (offset, timestamp, leader_epoch) = match place {
-            Place::At(offset, timestamp, epoch) => (offset, timestamp, epoch),
-            Place::Nowhere | Place::Cold(_) => (-1, -1, -1),
-        };
-        Part::Offset(PartitionOffset {
-            index,
-            error: ErrorCode::None,
-            timestamp,
-            offset,
-            leader_epoch,
-        })
     }
 
     fn epoch_end(&self, id: PartitionId, current: i32, asked: i32) -> Part {

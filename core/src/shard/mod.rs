@@ -9,6 +9,7 @@ mod gateway;
 mod host;
 mod journaling;
 mod ledger;
+mod lookups;
 mod message;
 mod parts;
 mod reads;
@@ -22,7 +23,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::contract::{Appetite, Config, Effects, Halt, Input};
 use crate::disk::{DiskOp, DiskRequest, DiskResult};
-use crate::ids::{ConnId, OpId, PartitionId, ShardId, Uuid};
+use crate::ids::{ConnId, OpId, PartitionId, ShardId, Uuid, WorkId};
 use crate::log::journal::Ring;
 use crate::metadata::Image;
 use crate::partition::Replica;
@@ -32,6 +33,7 @@ use gateway::{Call, Conn};
 use host::AskRow;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
+use lookups::{Looking, Lookup};
 use reads::ReadRow;
 
 /// How often retention and producer expiry are looked at.
@@ -77,6 +79,11 @@ pub struct Shard {
     rng: ChaCha8Rng,
     next_op: u64,
     ops: BTreeMap<OpId, Purpose>,
+    next_work: u64,
+    work: BTreeMap<WorkId, Looking>,
+    /// Lookups by time that have not begun, and how many have.
+    lookups: VecDeque<Lookup>,
+    looking: usize,
     journal: Journal,
     replicas: BTreeMap<PartitionId, Replica>,
     owed: BTreeSet<PartitionId>,
@@ -112,6 +119,10 @@ impl Shard {
             rng: ChaCha8Rng::from_seed(seed),
             next_op: 0,
             ops: BTreeMap::new(),
+            next_work: 0,
+            work: BTreeMap::new(),
+            lookups: VecDeque::new(),
+            looking: 0,
             journal: Journal::new(path, Ring::fresh(0, 0)),
             replicas: BTreeMap::new(),
             owed: BTreeSet::new(),
@@ -157,6 +168,7 @@ impl Shard {
             Input::Hangup { conn } => self.hangup(now, conn, out),
             Input::Neighbour { from, message } => self.neighbour(now, from, message, out),
             Input::Disk { op, result } => self.disk_done(now, op, result, out),
+            Input::Work { id, result } => self.work_done(now, id, result, out),
             Input::Shutdown => self.shutting_down = true,
         }
     }
@@ -242,6 +254,10 @@ impl Shard {
             .filter(|replica| replica.job.is_some())
             .count();
         assert_eq!(jobs, self.journal.jobs, "write-behind jobs are miscounted");
+        let read_for =
+            |purpose: &&Purpose| matches!(purpose, Purpose::Read(row) if row.is_lookup());
+        let looking = self.work.len() + self.ops.values().filter(read_for).count();
+        assert_eq!(looking, self.looking, "lookups are miscounted");
     }
 
     /// True once clients are served.

@@ -1,30 +1,42 @@
 //! Cold reads: a segment's rows if they are not loaded, then the batches, checked before they are
 //! served. Bytes that fail are a fault: the reader is told, and nothing shorter is passed off.
 
-use super::{Part, PartAsk, Purpose, Shard};
+use super::lookups::Lookup;
+use super::{Part, Purpose, Shard};
 use crate::api::PartitionFetched;
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskResult};
 use crate::error_code::ErrorCode;
 use crate::ids::PartitionId;
-use crate::partition::{ColdRead, Found, Place};
+use crate::partition::{ColdRead, Found, Place, Replica};
 use crate::time::Now;
 
 /// What a read is for.
 #[derive(Clone, Debug)]
 pub(super) enum ReadFor {
-    Fetch { offset: i64, limit: usize },
-    Time { index: i32, timestamp: i64 },
+    /// A part of an ask: records from an offset on.
+    Fetch {
+        ask: u64,
+        slot: u32,
+        offset: i64,
+        limit: usize,
+    },
+    /// The batch that a lookup by time is to look into.
+    Time(Lookup),
 }
 
 /// A read in progress.
 #[derive(Clone, Debug)]
 pub(super) struct ReadRow {
-    pub ask: u64,
-    pub slot: u32,
     pub id: PartitionId,
     pub purpose: ReadFor,
     pub read: ColdRead,
+}
+
+impl ReadRow {
+    pub fn is_lookup(&self) -> bool {
+        matches!(self.purpose, ReadFor::Time(_))
+    }
 }
 
 impl Shard {
@@ -35,38 +47,33 @@ impl Shard {
 
     fn read_failed(&mut self, now: Now, row: ReadRow, code: ErrorCode, out: &mut Effects) {
         let index = row.id.index as i32;
-        let part = match row.purpose {
-            ReadFor::Fetch { .. } => Part::Fetched(PartitionFetched::failed(index, code)),
-            ReadFor::Time { .. } => PartAsk::Offset(crate::api::PartitionOffsetQuery {
-                index,
-                current_leader_epoch: -1,
-                timestamp: -1,
-            })
-            .failed(index, code, None),
-        };
-        self.part_done(now, row.ask, row.slot, part, out);
+        match row.purpose {
+            ReadFor::Fetch { ask, slot, .. } => {
+                let part = Part::Fetched(PartitionFetched::failed(index, code));
+                self.part_done(now, ask, slot, part, out);
+            }
+            ReadFor::Time(lookup) => self.lookup_failed(now, lookup, code, out),
+        }
     }
 
-    fn faulty(&mut self, now: Now, row: ReadRow, file: &str, out: &mut Effects) {
-        // Retention may have removed the file since; then the offset is out of range, not faulty.
-        let gone = self
-            .replicas
-            .get(&row.id)
-            .is_none_or(|replica| match row.purpose {
-                ReadFor::Fetch { offset, .. } => offset < replica.log_start,
-                ReadFor::Time { .. } => false,
-            });
-        let code = if gone {
-            ErrorCode::OffsetOutOfRange
-        } else {
-            ErrorCode::KafkaStorageError
-        };
-        if !gone {
-            out.notes.push(Note::FaultyRange {
-                file: file.to_string(),
-            });
+    fn faulty(&mut self, now: Now, row: ReadRow, file: &crate::disk::Path, out: &mut Effects) {
+        let replica = self.replicas.get(&row.id);
+        match row.purpose {
+            // Retention may have removed the file since; then the offset is out of range, not faulty.
+            ReadFor::Fetch { offset, .. }
+                if replica.is_none_or(|replica| offset < replica.log_start) =>
+            {
+                return self.read_failed(now, row, ErrorCode::OffsetOutOfRange, out);
+            }
+            ReadFor::Time(lookup) if !replica.is_some_and(|replica| replica.lists(file)) => {
+                return self.look(now, lookup, out);
+            }
+            ReadFor::Fetch { .. } | ReadFor::Time(_) => {}
         }
-        self.read_failed(now, row, code, out);
+        out.notes.push(Note::FaultyRange {
+            file: file.to_string(),
+        });
+        self.read_failed(now, row, ErrorCode::KafkaStorageError, out);
     }
 
     pub(super) fn read_done(
@@ -100,17 +107,19 @@ impl Shard {
                 if good.is_empty() && !rows.is_empty() {
                     return self.faulty(now, row, &file, out);
                 }
-                let part = match row.purpose {
+                match row.purpose {
                     ReadFor::Fetch { offset, .. } if offset < replica.log_start => {
-                        return self.read_failed(now, row, ErrorCode::OffsetOutOfRange, out);
+                        self.read_failed(now, row, ErrorCode::OffsetOutOfRange, out)
                     }
-                    ReadFor::Fetch { .. } => Self::fetched(replica, good),
-                    ReadFor::Time { index, timestamp } => {
-                        let batch = good.first().map(|batch| &batch[..]).unwrap_or_default();
-                        Self::offset_part(index, replica.locate_in(batch, timestamp))
+                    ReadFor::Fetch { ask, slot, .. } => {
+                        let part = Self::fetched(replica, good);
+                        self.part_done(now, ask, slot, part, out);
                     }
-                };
-                self.part_done(now, row.ask, row.slot, part, out);
+                    ReadFor::Time(lookup) => {
+                        let place = good.first().map(Replica::inside_whole);
+                        self.look_inside(now, lookup, place.unwrap_or(Place::Nowhere), out);
+                    }
+                }
             }
         }
     }
@@ -120,25 +129,26 @@ impl Shard {
         let Some(replica) = self.replicas.get(&row.id) else {
             return self.read_failed(now, row, ErrorCode::UnknownTopicOrPartition, out);
         };
-        match row.purpose {
-            ReadFor::Fetch { offset, limit } => match replica.read(offset, limit) {
-                Ok(Found::Cold(read)) => self.start_read(ReadRow { read, ..row }, out),
-                Ok(Found::Empty) => {
-                    let part = Self::fetched(replica, Vec::new());
-                    self.part_done(now, row.ask, row.slot, part, out);
-                }
-                Ok(Found::Records(records)) => {
-                    let part = Self::fetched(replica, records);
-                    self.part_done(now, row.ask, row.slot, part, out);
-                }
-                Err(code) => self.read_failed(now, row, code, out),
-            },
-            ReadFor::Time { index, timestamp } => match replica.locate_time(timestamp) {
-                Place::Cold(read) => self.start_read(ReadRow { read, ..row }, out),
-                place => {
-                    self.part_done(now, row.ask, row.slot, Self::offset_part(index, place), out)
-                }
-            },
+        let (ask, slot, found) = match row.purpose {
+            ReadFor::Time(lookup) => return self.look(now, lookup, out),
+            ReadFor::Fetch {
+                ask,
+                slot,
+                offset,
+                limit,
+            } => (ask, slot, replica.read(offset, limit)),
+        };
+        match found {
+            Ok(Found::Cold(read)) => self.start_read(ReadRow { read, ..row }, out),
+            Ok(Found::Empty) => {
+                let part = Self::fetched(replica, Vec::new());
+                self.part_done(now, ask, slot, part, out);
+            }
+            Ok(Found::Records(records)) => {
+                let part = Self::fetched(replica, records);
+                self.part_done(now, ask, slot, part, out);
+            }
+            Err(code) => self.read_failed(now, row, code, out),
         }
     }
 }

@@ -246,6 +246,11 @@ impl Fork {
             self.inputs
                 .push_back((shard, Input::Disk { op: op.op, result }));
         }
+        for job in out.work {
+            let result = seedlog_core::work::run(&job.request);
+            self.inputs
+                .push_back((shard, Input::Work { id: job.id, result }));
+        }
         for (to, message) in out.neighbours {
             let from = ShardId(shard as u16);
             self.inputs

@@ -1,0 +1,197 @@
+//! ListOffsets: where a partition begins and ends, and which record is the first of a time. That one
+//! may lie in a compressed batch, so the looking is a CPU job.
+
+use super::reads::{ReadFor, ReadRow};
+use super::{Part, PartAsk, Shard};
+use crate::api::{PartitionOffset, PartitionOffsetQuery};
+use crate::contract::Effects;
+use crate::error_code::ErrorCode;
+use crate::ids::{PartitionId, WorkId};
+use crate::partition::Place;
+use crate::time::Now;
+use crate::work::{WorkJob, WorkRequest, WorkResult};
+
+/// Lookups by time at once; each may hold a batch in memory, so others wait.
+const LOOKUPS_MAX: usize = 8;
+
+/// A lookup by time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookup {
+    ask: u64,
+    slot: u32,
+    id: PartitionId,
+    timestamp: i64,
+    /// Records below this offset are not meant, or were looked at.
+    from: i64,
+}
+
+/// A batch that is being looked into.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looking {
+    lookup: Lookup,
+    leader_epoch: i32,
+    /// Offset after the batch.
+    next: i64,
+}
+
+fn offset_part(index: i32, offset: i64, timestamp: i64, leader_epoch: i32) -> Part {
+    Part::Offset(PartitionOffset {
+        index,
+        error: ErrorCode::None,
+        timestamp,
+        offset,
+        leader_epoch,
+    })
+}
+
+impl Shard {
+    /// Answer one partition of a ListOffsets, at once or after a lookup.
+    pub(super) fn find_offset(
+        &mut self,
+        now: Now,
+        (ask, slot): (u64, u32),
+        id: PartitionId,
+        query: PartitionOffsetQuery,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get(&id) else {
+            return;
+        };
+        let failed = |code| PartAsk::Offset(query).failed(query.index, code, None);
+        let at = |offset, epoch| offset_part(query.index, offset, -1, epoch);
+        let wrong_epoch = Self::epoch_error(replica, query.current_leader_epoch);
+        let timestamp = match (wrong_epoch, query.timestamp) {
+            (Some(code), _) => Err(failed(code)),
+            (None, -1) => Err(at(replica.high_watermark, replica.leader_epoch)),
+            (None, -2 | -4) => {
+                let oldest = replica.epochs.first().map(|(epoch, _)| *epoch);
+                let epoch = oldest.unwrap_or(replica.leader_epoch);
+                Err(at(replica.log_start, epoch))
+            }
+            // The first of the youngest (KIP-734).
+            (None, -3) => replica.max_timestamp().ok_or_else(|| at(-1, -1)),
+            (None, time) if time >= 0 => Ok(time),
+            (None, _) => Err(failed(ErrorCode::InvalidRequest)),
+        };
+        match timestamp {
+            Err(part) => self.part_done(now, ask, slot, part, out),
+            Ok(timestamp) => {
+                let from = replica.log_start;
+                self.lookups.push_back(Lookup {
+                    ask,
+                    slot,
+                    id,
+                    timestamp,
+                    from,
+                });
+                self.start_lookups(now, out);
+            }
+        }
+    }
+
+    fn start_lookups(&mut self, now: Now, out: &mut Effects) {
+        while self.looking < LOOKUPS_MAX {
+            let Some(lookup) = self.lookups.pop_front() else {
+                return;
+            };
+            self.looking += 1;
+            self.look(now, lookup, out);
+        }
+    }
+
+    /// Go on with a lookup: into the next batch that may hold the record.
+    pub(super) fn look(&mut self, now: Now, lookup: Lookup, out: &mut Effects) {
+        let id = lookup.id;
+        let Some(replica) = self.replicas.get(&id) else {
+            return self.lookup_failed(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
+        };
+        match replica.locate_time(lookup.timestamp, lookup.from) {
+            Place::Cold(read) => {
+                let purpose = ReadFor::Time(lookup);
+                self.start_read(ReadRow { id, purpose, read }, out);
+            }
+            place => self.look_inside(now, lookup, place, out),
+        }
+    }
+
+    /// The batch is in memory.
+    pub(super) fn look_inside(
+        &mut self,
+        now: Now,
+        lookup: Lookup,
+        place: Place,
+        out: &mut Effects,
+    ) {
+        let Place::Inside(head, records) = place else {
+            let part = offset_part(lookup.id.index as i32, -1, -1, -1);
+            return self.looked(now, lookup, part, out);
+        };
+        let id = WorkId(self.next_work);
+        self.next_work += 1;
+        let row = Looking {
+            lookup,
+            leader_epoch: head.leader_epoch,
+            next: head.next_offset(),
+        };
+        self.work.insert(id, row);
+        let request = WorkRequest::FindTimestamp {
+            head,
+            records,
+            from: lookup.from,
+            timestamp: lookup.timestamp,
+        };
+        out.work.push(WorkJob { id, request });
+    }
+
+    /// A job is done.
+    pub(super) fn work_done(
+        &mut self,
+        now: Now,
+        id: WorkId,
+        result: WorkResult,
+        out: &mut Effects,
+    ) {
+        let Some(row) = self.work.remove(&id) else {
+            return;
+        };
+        let lookup = row.lookup;
+        match result {
+            WorkResult::Found { offset, timestamp } => {
+                let index = lookup.id.index as i32;
+                let part = offset_part(index, offset, timestamp, row.leader_epoch);
+                self.looked(now, lookup, part, out);
+            }
+            WorkResult::Nothing => {
+                let from = row.next;
+                self.look(now, Lookup { from, ..lookup }, out);
+            }
+            // A producer compressed it wrongly: no later try will tell more.
+            WorkResult::Unreadable => {
+                self.lookup_failed(now, lookup, ErrorCode::InvalidRecord, out)
+            }
+        }
+    }
+
+    pub(super) fn lookup_failed(
+        &mut self,
+        now: Now,
+        lookup: Lookup,
+        code: ErrorCode,
+        out: &mut Effects,
+    ) {
+        let index = lookup.id.index as i32;
+        let query = PartitionOffsetQuery {
+            index,
+            current_leader_epoch: -1,
+            timestamp: lookup.timestamp,
+        };
+        let part = PartAsk::Offset(query).failed(index, code, None);
+        self.looked(now, lookup, part, out);
+    }
+
+    fn looked(&mut self, now: Now, lookup: Lookup, part: Part, out: &mut Effects) {
+        self.looking -= 1;
+        self.part_done(now, lookup.ask, lookup.slot, part, out);
+        self.start_lookups(now, out);
+    }
+}
