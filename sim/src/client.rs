@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
-use seedlog_core::batch::HEAD_LEN;
+use seedlog_core::batch::{CRC_START, HEAD_LEN};
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{ConnId, Uuid};
+use seedlog_core::work::plain;
 use seedlog_net::client::Connection;
 use seedlog_net::records::{self, Record};
 
@@ -45,6 +46,7 @@ pub enum Op {
         part: Part,
         batch: Bytes,
         values: Vec<u64>,
+        times: Vec<i64>,
         acked_before: i64,
         order: u64,
         sent_ms: i64,
@@ -58,6 +60,12 @@ pub enum Op {
     },
     /// Ask for the end.
     End { part: Part, known_end: i64 },
+    /// Ask for the first record of a time, or for the youngest (-3).
+    Time {
+        part: Part,
+        timestamp: i64,
+        acked_before: i64,
+    },
     /// Read for the audit; at -1, ask where the log starts.
     Audit { part: Part, offset: i64 },
     /// Move the log start.
@@ -90,6 +98,7 @@ pub struct Client {
     /// Where to read on; true if a read led there.
     positions: BTreeMap<Part, (i64, bool)>,
     choices: Choices,
+    times: Choices,
     next_value: u64,
 }
 
@@ -123,6 +132,7 @@ impl Client {
             sequences: BTreeMap::new(),
             positions: BTreeMap::new(),
             choices: Choices::new(seed, "client", number),
+            times: Choices::new(seed, "client-times", number),
             next_value: (number + 1) << 32,
         }
     }
@@ -181,6 +191,11 @@ impl Client {
                     known.deleted_to = known.deleted_to.max(to);
                     Op::Trim { part, to }
                 }
+                1..=3 if self.times.chance(1, 2) => Op::Time {
+                    part,
+                    timestamp: self.some_time(wall_ms),
+                    acked_before: known.max_acked,
+                },
                 1..=3 => Op::End { part, known_end },
                 4..=6 => {
                     self.positions.insert(part, (known.deleted_to, false));
@@ -201,6 +216,17 @@ impl Client {
         }
     }
 
+    /// A time of the run, or one that imported records have.
+    fn some_time(&mut self, wall_ms: i64) -> i64 {
+        let ago = self.times.below(10_000) as i64;
+        match self.times.below(6) {
+            0 => -3,
+            1 | 2 => wall_ms - 30 * 86_400_000 - ago,
+            3 => wall_ms + 60_000 - ago,
+            _ => wall_ms - ago,
+        }
+    }
+
     fn produce(&mut self, part: Part, acked_before: i64, wall_ms: i64) -> Op {
         let count = self.choices.between(1, 4);
         // One batch in twelve brings in old records, or comes from a clock that is a little ahead;
@@ -212,7 +238,7 @@ impl Client {
             1 => wall_ms + 60_000,
             _ => wall_ms,
         };
-        let mut values = Vec::new();
+        let (mut values, mut times) = (Vec::new(), Vec::new());
         let mut batch = Vec::new();
         for _ in 0..count {
             let value = self.next_value;
@@ -220,9 +246,12 @@ impl Client {
             let mut bytes = value.to_be_bytes().to_vec();
             bytes.resize(8 + self.choices.below(900) as usize, b'.');
             values.push(value);
+            // Neither all the same, nor in order.
+            let timestamp = wall_ms + (value * 7 % 5) as i64;
+            times.push(timestamp);
             batch.push(Record {
                 offset: 0,
-                timestamp: wall_ms,
+                timestamp,
                 key: None,
                 value: Some(Bytes::from(bytes)),
                 headers: Vec::new(),
@@ -237,8 +266,12 @@ impl Client {
         self.next_order += 1;
         Op::Produce {
             part,
-            batch: records::build(&batch, producer),
+            batch: match self.next_value % 3 {
+                0 => stored(records::build(&batch, producer)),
+                _ => records::build(&batch, producer),
+            },
             values,
+            times,
             acked_before,
             order: self.next_order,
             sent_ms,
@@ -283,6 +316,9 @@ impl Client {
             Op::Audit { part, offset } => Request::Fetch(fetch_request(*part, *offset, 0)),
             Op::Fetch { part, offset, .. } => Request::Fetch(fetch_request(*part, *offset, 200)),
             Op::End { part, .. } => offset_request(*part, -1),
+            Op::Time {
+                part, timestamp, ..
+            } => offset_request(*part, *timestamp),
             Op::Trim { part, to } => Request::DeleteRecords(DeleteRecordsRequest {
                 topics: vec![(topic_ref(part.0), vec![(part.1, *to)])],
             }),
@@ -326,6 +362,28 @@ impl Client {
                     history.end(part, found.offset, known_end);
                 }
             }
+            (
+                Op::Time {
+                    part,
+                    timestamp,
+                    acked_before,
+                },
+                Response::ListOffsets(response),
+            ) => {
+                history.definite += 1;
+                let found = response.topics[0].1[0];
+                match found.error {
+                    ErrorCode::None => {
+                        let place = (found.offset, found.timestamp);
+                        history.looked_up(part, timestamp, place, acked_before);
+                    }
+                    ErrorCode::KafkaStorageError => {}
+                    code => {
+                        let text = format!("{part:?}: time {}", code.name());
+                        history.violate("unexpected-error", text);
+                    }
+                }
+            }
             (Op::Trim { .. }, Response::DeleteRecords(_)) => history.definite += 1,
             (Op::Create, Response::CreateTopics(response)) => {
                 let taken = [ErrorCode::None, ErrorCode::TopicAlreadyExists];
@@ -355,6 +413,7 @@ impl Client {
         let Op::Produce {
             part,
             values,
+            times,
             acked_before,
             order,
             sent_ms,
@@ -371,6 +430,7 @@ impl Client {
                 history.definite += 1;
                 history.acked(*part, outcome.base_offset, values, *acked_before);
                 history.sent(self.number, *part, outcome.base_offset);
+                history.dated(*part, outcome.base_offset, times);
                 history.sent_at(*part, outcome.base_offset, values.len(), *sent_ms);
             }
             ErrorCode::KafkaStorageError
@@ -435,6 +495,23 @@ impl Client {
     }
 }
 
+/// The batch as lz4 would have it, its block stored as it is: hashes cover no compressor's output.
+fn stored(batch: Bytes) -> Bytes {
+    /// Magic, version 1 with independent blocks, blocks of 64 KiB, and the descriptor's checksum.
+    const FRAME: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
+    const LZ4: u8 = 3;
+    const UNCOMPRESSED: u32 = 1 << 31;
+    let (head, records) = batch.split_at(HEAD_LEN);
+    let block = records.len() as u32 | UNCOMPRESSED;
+    let mut out = [head, &FRAME, &block.to_le_bytes(), records, &[0; 4]].concat();
+    out[22] |= LZ4;
+    let length = (out.len() - 12) as u32;
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&out[CRC_START..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    out.into()
+}
+
 /// A question for one partition's offset at a timestamp: -1 for the end, -2 for the start.
 fn offset_request(part: Part, timestamp: i64) -> Request {
     let query = PartitionOffsetQuery {
@@ -477,9 +554,9 @@ pub fn values(bytes: &[u8], from: i64) -> Result<Vec<(i64, u64)>, String> {
         records::batches(Bytes::copy_from_slice(bytes)).map_err(|bad| bad.0.to_string())?
     {
         seedlog_core::batch::verify(&batch).map_err(|bad| format!("{bad:?}"))?;
-        for record in
-            records::read(&head, batch.slice(HEAD_LEN..)).map_err(|bad| bad.0.to_string())?
-        {
+        let plain = plain(head.attributes, &batch.slice(HEAD_LEN..), 1 << 20)
+            .map_err(|_| "a batch cannot be decompressed")?;
+        for record in records::read(&head, plain).map_err(|bad| bad.0.to_string())? {
             let value = record.value.unwrap_or_default();
             let id = value.get(..8).ok_or("a value is too short")?;
             let mut word = [0; 8];

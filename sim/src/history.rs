@@ -27,6 +27,8 @@ pub struct Partition {
     pub retention: bool,
     /// It does so by time alone, and no record younger than this may go, ms.
     pub young_ms: Option<i64>,
+    /// The timestamp of each acknowledged record, ms.
+    times: BTreeMap<i64, i64>,
     /// When each acknowledged record was first sent, where `young_ms` holds.
     sent_at: BTreeMap<i64, i64>,
 }
@@ -197,6 +199,39 @@ impl History {
         }
     }
 
+    /// The records of a produce acknowledged at `base` have these timestamps.
+    pub fn dated(&mut self, part: Part, base: i64, times: &[i64]) {
+        let dated = (base..).zip(times.iter().copied());
+        self.part(part).times.extend(dated);
+    }
+
+    /// A client asked for the first record not older than `timestamp`, -3 for the youngest, and was
+    /// given `found`: offset and timestamp, or -1. Offsets up to `acked_before` had been acknowledged
+    /// when it asked, so all of them were there.
+    pub fn looked_up(&mut self, part: Part, timestamp: i64, found: (i64, i64), acked_before: i64) {
+        let (offset, time) = found;
+        let known = self.part(part);
+        let wanted = match timestamp {
+            -3 => time,
+            timestamp => timestamp,
+        };
+        let there = |at: &i64| !known.retention && *at >= known.deleted_to && *at <= acked_before;
+        let better = known.times.iter().find(|(at, other)| {
+            let missed = offset < 0 || **at < offset;
+            let younger = timestamp == -3 && **other > time;
+            there(at) && (younger || (missed && **other >= wanted))
+        });
+        let wrong = known.times.get(&offset).filter(|other| **other != time);
+        let text = match (better, wrong) {
+            (Some((at, other)), _) => format!("{part:?}@{at} is of {other}"),
+            (_, Some(other)) => format!("{part:?}@{offset} is of {other}"),
+            _ if offset >= 0 && time < wanted => format!("{part:?}@{offset} is too old"),
+            _ => return,
+        };
+        let text = format!("{text}; asked for {timestamp}, told {offset} of {time}");
+        self.violate("wrong-time", text);
+    }
+
     /// A client was told this log start: what was before it must be old, whatever its timestamps say
     /// (KIP-937).
     pub fn start(&mut self, part: Part, start: i64) {
@@ -284,6 +319,10 @@ mod tests {
         history.acked(P, 2, &[12], 1);
         history.read(P, 0, &[(0, 10), (1, 11), (2, 12)]);
         history.end(P, 3, 0);
+        history.dated(P, 0, &[50, 55, 60]);
+        history.looked_up(P, 51, (1, 55), 2);
+        history.looked_up(P, 56, (-1, -1), 1);
+        history.looked_up(P, -3, (2, 60), 2);
         history
     }
 
@@ -304,7 +343,12 @@ mod tests {
 
     #[test]
     fn every_rule_rejects_a_doctored_history() {
-        let doctored: [(&str, fn(&mut History)); 13] = [
+        let doctored: [(&str, fn(&mut History)); 18] = [
+            ("wrong-time", |h| h.looked_up(P, 52, (2, 60), 2)),
+            ("wrong-time", |h| h.looked_up(P, 52, (-1, -1), 2)),
+            ("wrong-time", |h| h.looked_up(P, 52, (1, 54), 2)),
+            ("wrong-time", |h| h.looked_up(P, 61, (3, 60), 2)),
+            ("wrong-time", |h| h.looked_up(P, -3, (1, 55), 2)),
             ("retained-too-short", |h| {
                 h.part(P).young_ms = Some(3000);
                 h.sent_at(P, 0, 2, 5000);

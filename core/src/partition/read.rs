@@ -253,16 +253,26 @@ impl Replica {
         self.segments.iter().any(names)
     }
 
-    /// Largest timestamp below the high watermark, if any record is there.
-    pub fn max_timestamp(&self) -> Option<i64> {
-        let segments = self.segments.iter().map(|segment| segment.max_timestamp);
-        let tail = self
-            .tail
-            .iter()
-            .filter(|batch| batch.row.next <= self.high_watermark);
-        segments
-            .chain(tail.map(|batch| batch.row.max_timestamp))
+    /// The largest timestamp that a batch bears, less than `below`: of what the log still holds, as
+    /// far as that is known. A segment or batch that the log start cuts may bear that of a record
+    /// before it, so who finds nothing there asks again with what it was given.
+    pub fn max_timestamp(&self, below: i64) -> Option<i64> {
+        let start = self.log_start;
+        let kept = |row: &&Row| row.next > start && row.next <= self.high_watermark;
+        let mut times: Vec<i64> = Vec::new();
+        for segment in self.segments.iter().filter(|segment| segment.end > start) {
+            match &segment.rows {
+                Some(rows) if segment.base < start => {
+                    times.extend(rows.iter().filter(kept).map(|row| row.max_timestamp))
+                }
+                _ => times.push(segment.max_timestamp),
+            }
+        }
+        let tail = self.tail.iter().map(|batch| &batch.row).filter(kept);
+        times.extend(tail.map(|row| row.max_timestamp));
+        times
+            .into_iter()
+            .filter(|time| (0..below).contains(time))
             .max()
-            .filter(|time| *time >= 0)
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Lookup {
     timestamp: i64,
     /// Records below this offset are not meant, or were looked at.
     from: i64,
+    /// The youngest is looked for: `timestamp` is what a batch bears.
+    youngest: bool,
 }
 
 /// A batch that is being looked into.
@@ -69,7 +71,7 @@ impl Shard {
                 Err(at(replica.log_start, epoch))
             }
             // The first of the youngest (KIP-734).
-            (None, -3) => replica.max_timestamp().ok_or_else(|| at(-1, -1)),
+            (None, -3) => replica.max_timestamp(i64::MAX).ok_or_else(|| at(-1, -1)),
             (None, time) if time >= 0 => Ok(time),
             (None, _) => Err(failed(ErrorCode::InvalidRequest)),
         };
@@ -77,12 +79,14 @@ impl Shard {
             Err(part) => self.part_done(now, ask, slot, part, out),
             Ok(timestamp) => {
                 let from = replica.log_start;
+                let youngest = query.timestamp == -3;
                 self.lookups.push_back(Lookup {
                     ask,
                     slot,
                     id,
                     timestamp,
                     from,
+                    youngest,
                 });
                 self.start_lookups(now, out);
             }
@@ -106,6 +110,20 @@ impl Shard {
             return self.lookup_failed(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
         match replica.locate_time(lookup.timestamp, lookup.from) {
+            Place::Nowhere if lookup.youngest => {
+                // The log start cut that record off: the next youngest, then.
+                let next = replica.max_timestamp(lookup.timestamp);
+                let from = replica.log_start;
+                let again = next.map(|timestamp| Lookup {
+                    timestamp,
+                    from,
+                    ..lookup
+                });
+                match again {
+                    Some(lookup) => self.look(now, lookup, out),
+                    None => self.look_inside(now, lookup, Place::Nowhere, out),
+                }
+            }
             Place::Cold(read) => {
                 let purpose = ReadFor::Time(lookup);
                 self.start_read(ReadRow { id, purpose, read }, out);
