@@ -55,34 +55,15 @@ def asks(rows):
     return found
 
 
-# The broker does not look inside compressed batches (core/src/batch/records.rs says so): a timestamp is
-# answered with the first record of the batch, which is never later than Kafka's answer. Once it looks,
-# this is False and every answer must be exact.
-BATCH_WISE = True
-
-
-def in_compressed(r):
-    """The writers' values name the codec of the batch: client-codec-number-."""
-    return any(f"-{codec}-" in r[VALUE] for codec in ("gzip", "snappy", "lz4", "zstd"))
-
-
-def same_run(a, b):
-    """Written by one producer with one codec; no batch reaches over that."""
-    return a[VALUE].rsplit("-", 2)[0] == b[VALUE].rsplit("-", 2)[0]
-
-
 def judge_time(part, time, found, first):
-    """The verdict on an answer to "from this time on": exact, batch-wise or wrong; and why.
+    """Why an answer to "from this time on" is wrong; None if it is right.
 
     `part` is the partition as the same reader read it; `found` the offset it was told, `first` the
     offset of the record that it then read.
     """
     want = next((r for r in part if r[TIME] >= time), None)
     if found != first:
-        return "wrong", f"{time} is at {found}, but reading from there starts with {first}"
-    if found == (want and want[OFFSET]):
-        return "exact", None
-    told = next((r for r in part if r[OFFSET] == found), None)
-    if BATCH_WISE and want and told and in_compressed(want) and found < want[OFFSET] and same_run(told, want):
-        return "batch-wise", None
-    return "wrong", f"{time} is at {found}, but the earliest record that is as young is {want}"
+        return f"{time} is at {found}, but reading from there starts with {first}"
+    if found != (want and want[OFFSET]):
+        return f"{time} is at {found}, but the earliest record that is as young is {want}"
+    return None

@@ -26,6 +26,17 @@ pub enum Role {
     Consumer,
 }
 
+impl Role {
+    /// What client `number` of so many is for: the first half produces, most of it idempotently.
+    pub fn of(number: usize, clients: usize) -> Role {
+        match (number * 2 < clients, number % 3) {
+            (true, 2) => Role::Producer { idempotent: false },
+            (true, _) => Role::Producer { idempotent: true },
+            (false, _) => Role::Consumer,
+        }
+    }
+}
+
 /// Batches an idempotent producer has in flight at most, as Kafka's clients do.
 const IN_FLIGHT_MAX: u64 = 5;
 
@@ -372,30 +383,19 @@ impl Client {
             ) => {
                 history.definite += 1;
                 let found = response.topics[0].1[0];
+                let place = (found.offset, found.timestamp);
                 match found.error {
-                    ErrorCode::None => {
-                        let place = (found.offset, found.timestamp);
-                        history.looked_up(part, timestamp, place, acked_before);
-                    }
+                    ErrorCode::None => history.looked_up(part, timestamp, place, acked_before),
                     ErrorCode::KafkaStorageError => {}
-                    code => {
-                        let text = format!("{part:?}: time {}", code.name());
-                        history.violate("unexpected-error", text);
-                    }
+                    code => unexpected(history, part, "time", code),
                 }
             }
             (Op::Trim { .. }, Response::DeleteRecords(_)) => history.definite += 1,
             (Op::Create, Response::CreateTopics(response)) => {
                 let taken = [ErrorCode::None, ErrorCode::TopicAlreadyExists];
-                for topic in response
-                    .topics
-                    .iter()
-                    .filter(|topic| !taken.contains(&topic.error))
-                {
-                    history.violate(
-                        "unexpected-error",
-                        format!("create: {}", topic.error.name()),
-                    );
+                let topics = response.topics.iter().zip(0..);
+                for (topic, number) in topics.filter(|(topic, _)| !taken.contains(&topic.error)) {
+                    unexpected(history, (number, -1), "create", topic.error);
                 }
             }
             (op, response) => {
@@ -449,7 +449,7 @@ impl Client {
                 history.definite += 1;
                 history.failed(*part, values);
             }
-            code => history.violate("unexpected-error", format!("{part:?}: {}", code.name())),
+            code => unexpected(history, *part, "produce", code),
         }
     }
 
@@ -487,12 +487,14 @@ impl Client {
             ErrorCode::KafkaStorageError => {
                 self.positions.insert(part, (offset + 1, false));
             }
-            code => history.violate(
-                "unexpected-error",
-                format!("{part:?}: fetch {}", code.name()),
-            ),
+            code => unexpected(history, part, "fetch", code),
         }
     }
+}
+
+fn unexpected(history: &mut History, part: Part, what: &str, code: ErrorCode) {
+    let text = format!("{part:?}: {what} {}", code.name());
+    history.violate("unexpected-error", text);
 }
 
 /// The batch as lz4 would have it, its block stored as it is: hashes cover no compressor's output.

@@ -181,11 +181,7 @@ impl World {
             }
         }
         let clients = (0..plan.clients).map(|number| {
-            let role = match (number * 2 < plan.clients, number % 3) {
-                (true, 2) => Role::Producer { idempotent: false },
-                (true, _) => Role::Producer { idempotent: true },
-                (false, _) => Role::Consumer,
-            };
+            let role = Role::of(number, plan.clients);
             Client::new(seed, number as u64, role, plan.operations)
         });
         let partitions: u64 = plan.topics.iter().map(|n| u64::from(*n)).sum();

@@ -202,21 +202,21 @@ impl Replica {
         good
     }
 
-    /// Where the first record may stand, from offset `from` on, whose timestamp is at least `timestamp`.
-    pub fn locate_time(&self, timestamp: i64, from: i64) -> Place {
-        let from = from.max(self.log_start);
+    /// Where the first record may stand, from offset `from` on, whose timestamp is at least
+    /// `timestamp`. `from` moves past the segments that do not hold it: only one old segment's rows
+    /// are kept, so each must be looked at once.
+    pub fn locate_time(&self, timestamp: i64, from: &mut i64) -> Place {
+        *from = self.log_start.max(*from);
         let front = self.tail.front().map_or(i64::MAX, |batch| batch.row.base);
-        for segment in self
-            .segments
-            .iter()
-            .filter(|segment| segment.max_timestamp >= timestamp && segment.end > from)
-        {
+        for segment in &self.segments {
+            if segment.max_timestamp < timestamp || segment.end <= *from {
+                continue;
+            }
             let Some(all) = &segment.rows else {
                 return Place::Cold(self.rows_first(segment));
             };
-            let row = all
-                .iter()
-                .find(|row| row.max_timestamp >= timestamp && row.next > from && row.base < front);
+            let young = |row: &&Row| row.max_timestamp >= timestamp && row.next > *from;
+            let row = all.iter().find(|row| young(row) && row.base < front);
             if let Some(row) = row.filter(|row| row.next <= self.high_watermark) {
                 let file = self.segment_path(segment.base);
                 return Place::Cold(ColdRead::Data {
@@ -224,10 +224,11 @@ impl Replica {
                     rows: vec![*row],
                 });
             }
+            *from = segment.end.min(front);
         }
         let batch = self.tail.iter().find(|batch| {
             let row = &batch.row;
-            row.max_timestamp >= timestamp && row.next > from && row.next <= self.high_watermark
+            row.max_timestamp >= timestamp && row.next > *from && row.next <= self.high_watermark
         });
         batch.map_or(Place::Nowhere, |batch| {
             let [front, records] = &batch.pieces;
@@ -274,5 +275,69 @@ impl Replica {
             .into_iter()
             .filter(|time| (0..below).contains(time))
             .max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PartitionId, Uuid};
+    use bytes::BytesMut;
+
+    fn row(base: i64, next: i64, max_timestamp: i64) -> Row {
+        Row {
+            base,
+            next,
+            position: 0,
+            size: 100,
+            max_timestamp,
+            seal: 0,
+        }
+    }
+
+    fn segment(rows: &[Row]) -> (Segment, Bytes) {
+        let mut side = BytesMut::new();
+        rows.iter().for_each(|row| row.encode(&mut side));
+        let segment = Segment {
+            base: rows[0].base,
+            end: rows[rows.len() - 1].next,
+            size: 100,
+            row_count: rows.len() as u64,
+            max_timestamp: rows.iter().map(|row| row.max_timestamp).max().unwrap_or(0),
+            begun_ms: 0,
+            last_ms: 0,
+            rows: None,
+        };
+        (segment, side.freeze())
+    }
+
+    #[test]
+    fn a_lookup_goes_through_each_segment_once() {
+        let id = PartitionId {
+            topic: Uuid([7; 16]),
+            index: 0,
+        };
+        let mut replica = Replica::empty(id, Uuid([1; 16]), "topics/a-0".into());
+        // The record that makes the first segment look young enough is before the log start.
+        let (first, first_side) = segment(&[row(0, 5, 100), row(5, 10, 50)]);
+        let (second, second_side) = segment(&[row(10, 20, 100)]);
+        let (last, _) = segment(&[row(20, 30, 20)]);
+        replica.segments = vec![first, second, last];
+        (replica.log_start, replica.log_end, replica.high_watermark) = (5, 30, 30);
+        let mut from = 0;
+        for side in [(0, 2, first_side), (10, 1, second_side)] {
+            let found = replica.locate_time(80, &mut from);
+            assert!(
+                matches!(found, Place::Cold(ColdRead::Rows { base, .. }) if base == side.0),
+                "{found:?}"
+            );
+            assert!(replica.rows_loaded(side.0, side.1, &side.2));
+        }
+        let found = replica.locate_time(80, &mut from);
+        assert!(
+            matches!(&found, Place::Cold(ColdRead::Data { rows, .. }) if rows[0].base == 10),
+            "{found:?}"
+        );
+        assert_eq!(replica.locate_time(101, &mut from), Place::Nowhere);
     }
 }

@@ -104,12 +104,12 @@ impl Shard {
     }
 
     /// Go on with a lookup: into the next batch that may hold the record.
-    pub(super) fn look(&mut self, now: Now, lookup: Lookup, out: &mut Effects) {
+    pub(super) fn look(&mut self, now: Now, mut lookup: Lookup, out: &mut Effects) {
         let id = lookup.id;
         let Some(replica) = self.replicas.get(&id) else {
             return self.lookup_failed(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
-        match replica.locate_time(lookup.timestamp, lookup.from) {
+        match replica.locate_time(lookup.timestamp, &mut lookup.from) {
             Place::Nowhere if lookup.youngest => {
                 // The log start cut that record off: the next youngest, then.
                 let next = replica.max_timestamp(lookup.timestamp);
