@@ -87,6 +87,9 @@ impl Effects {
 pub enum Halt {
     /// A clean stop that was asked for.
     Clean,
+    /// The partitions have moved to as many journals as there are to be shards: once every shard has
+    /// said so, boot them again, as many as are wanted.
+    Again,
     /// It cannot go on: the text names the file and the reason.
     Fatal(String),
 }
@@ -96,6 +99,8 @@ pub enum Halt {
 pub enum Note {
     /// Recovery is over; the shard serves.
     Ready,
+    /// Another number of shards is wanted than before: partitions move to their new homes.
+    Resharding,
     /// A segment was closed and a new one begun.
     SegmentRolled,
     /// Retention removed segments.
@@ -142,8 +147,10 @@ pub struct Config {
     pub directory_id: Uuid,
     /// This shard.
     pub shard: ShardId,
-    /// Shards of this broker.
+    /// Shards that are wanted. May be another number at each start.
     pub shards: u16,
+    /// Shards that run: see [`crate::shard::shards_to_run`].
+    pub running: u16,
     /// The address to tell clients, if not the one they connected to.
     pub advertised: Option<(String, u16)>,
     /// Topics spring into being when named (`auto.create.topics.enable`).

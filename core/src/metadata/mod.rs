@@ -37,6 +37,10 @@ pub struct Image {
     /// Starts of this broker so far: the leader epoch of all it leads, so that no epoch is ever
     /// resumed (KAFKA-10527).
     pub incarnation: i32,
+    /// Journals that may hold something; 0 before the broker's first start is over.
+    pub journals: u16,
+    /// Every partition stands in the journal it has where so many shards run; 0 while some move.
+    pub home: u16,
     /// First producer id not given out.
     pub next_producer_id: i64,
     /// Topics by id.
@@ -50,6 +54,7 @@ impl Image {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Incarnation { number } => self.incarnation = *number,
+            Record::Shards { journals, home } => (self.journals, self.home) = (*journals, *home),
             Record::ProducerIds { next } => self.next_producer_id = *next,
             Record::Topic {
                 id,
@@ -89,6 +94,10 @@ impl Image {
         let mut records = vec![
             Record::Incarnation {
                 number: self.incarnation,
+            },
+            Record::Shards {
+                journals: self.journals,
+                home: self.home,
             },
             Record::ProducerIds {
                 next: self.next_producer_id,

@@ -14,6 +14,14 @@ pub enum Record {
         /// Its number, from 1.
         number: i32,
     },
+    /// The journals that may hold something, and for how many shards every partition is in its home's
+    /// journal: 0 while some move.
+    Shards {
+        /// Journals.
+        journals: u16,
+        /// Shards.
+        home: u16,
+    },
     /// Producer ids below `next` are given out.
     ProducerIds {
         /// First id not given out.
@@ -71,6 +79,11 @@ pub fn encode_records(records: &[Record]) -> Bytes {
             Record::Incarnation { number } => {
                 out.put_slice(&[1, VERSION]);
                 out.put_i32(*number);
+            }
+            Record::Shards { journals, home } => {
+                out.put_slice(&[6, VERSION]);
+                out.put_u16(*journals);
+                out.put_u16(*home);
             }
             Record::ProducerIds { next } => {
                 out.put_slice(&[2, VERSION]);
@@ -143,6 +156,10 @@ pub fn decode_records(mut bytes: Bytes) -> Option<Vec<Record>> {
             5 => Record::RemoveTopic {
                 id: get_uuid(&mut bytes)?,
             },
+            6 => Record::Shards {
+                journals: bytes.try_get_u16().ok()?,
+                home: bytes.try_get_u16().ok()?,
+            },
             _ => return None,
         });
     }
@@ -160,6 +177,10 @@ mod tests {
         let configs = vec![("retention.ms".to_string(), "5".to_string())];
         let records = vec![
             Record::Incarnation { number: 2 },
+            Record::Shards {
+                journals: 3,
+                home: 2,
+            },
             Record::ProducerIds { next: 1000 },
             Record::Topic {
                 id,

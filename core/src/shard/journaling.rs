@@ -50,6 +50,10 @@ pub(super) enum Mark {
     Manifest(PartitionId, Option<i64>),
     /// A new log start, and the ask that waits for it.
     LogStart(PartitionId, i64, Option<(u64, u32)>),
+    /// The partition came from another shard.
+    Arrived(PartitionId),
+    /// The partition went to another shard.
+    MovedOut(PartitionId),
     /// The partition is gone; these files may go.
     Dropped(Vec<Path>),
     /// The journal's first block: it exists from here on.
@@ -159,6 +163,10 @@ impl Journal {
     pub fn has_room_for_admin(&self) -> bool {
         let pages = pages_for(self.staged_bytes as u64);
         self.ring.leaves(pages, self.ring.capacity / 8)
+    }
+
+    fn jobs_max(&self) -> usize {
+        JOBS_MIN + (self.ring.capacity / PAGES_PER_JOB) as usize
     }
 
     fn used(&self) -> u64 {
@@ -285,7 +293,7 @@ impl Shard {
                     fresh.for_each(|batch| batch.seq = seq);
                 }
             }
-            Mark::Created(id) => {
+            Mark::Created(id) | Mark::Arrived(id) => {
                 if let Some(replica) = self.replicas.get_mut(id) {
                     replica.manifest_seq = seq;
                 }
@@ -298,6 +306,7 @@ impl Shard {
             Mark::Manifest(..)
             | Mark::LogStart(..)
             | Mark::Dropped(_)
+            | Mark::MovedOut(_)
             | Mark::Founded
             | Mark::Snapshot => {}
         }
@@ -437,6 +446,8 @@ impl Shard {
             Mark::LogStart(id, offset, reply) => {
                 self.log_start_durable(now, id, offset, reply, out)
             }
+            Mark::Arrived(id) => self.arrived(now, id, out),
+            Mark::MovedOut(id) => self.moved_out(id),
             Mark::Dropped(files) => self.unlink(files, out),
             Mark::Founded => self.tell_opened(now, false, out),
             Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
@@ -496,13 +507,12 @@ impl Shard {
             journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
         }
         let horizon = journal.horizon;
-        let jobs_max = JOBS_MIN + (journal.ring.capacity / PAGES_PER_JOB) as usize;
         if ledger < horizon {
             self.stage_snapshot();
         }
         for (seq, id) in oldest {
             if seq >= horizon
-                || self.journal.jobs >= jobs_max
+                || self.journal.jobs >= self.journal.jobs_max()
                 || self.journal.staged_bytes > BLOCK_BYTES_MAX / 2
             {
                 break;
@@ -541,9 +551,14 @@ impl Shard {
         if replica.tail.is_empty() {
             return self.stage_manifest(id, None);
         }
-        if now.mono >= self.journal.no_jobs_until {
+        if self.may_start_job(now) {
             self.start_job(now, id, out);
         }
+    }
+
+    pub(super) fn may_start_job(&self, now: Now) -> bool {
+        let journal = &self.journal;
+        now.mono >= journal.no_jobs_until && journal.jobs < journal.jobs_max()
     }
 
     /// Begin to write a partition's durable tail behind.

@@ -1,16 +1,31 @@
 //! The host of the metadata ledger on shard 0: decide, record, apply; a reply parks until what it
 //! says is durable and in force on every shard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::journaling::Mark;
 use super::{draw_uuid, Answer, NeighbourMessage, Shard};
 use crate::api::{Request, Response};
-use crate::contract::Effects;
+use crate::contract::{Effects, Note};
 use crate::ids::ShardId;
 use crate::log::frame::Frame;
 use crate::metadata::{decide, decode_records, encode_records, Image, Record};
 use crate::time::Now;
+
+/// How far the ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for every shard's journal.
+    Opening,
+    /// Noting that partitions move.
+    Marking,
+    /// They move; these shards have settled.
+    Moving(BTreeSet<ShardId>),
+    /// Noting that they have moved.
+    Marked,
+    /// An incarnation of the broker has begun.
+    Leading,
+}
 
 #[derive(Clone, Debug)]
 struct ParkedReply {
@@ -24,12 +39,13 @@ struct ParkedReply {
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     shards: u16,
+    running: u16,
+    phase: Phase,
     hard: Image,
     pending: VecDeque<(i64, Vec<Record>)>,
     parked: VecDeque<ParkedReply>,
     opened: BTreeMap<ShardId, (bool, bool)>,
     applied: BTreeMap<ShardId, i64>,
-    led: bool,
     published: bool,
     /// Oldest journal block the ledger needs.
     pub oldest_seq: u64,
@@ -38,19 +54,60 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(shards: u16) -> Ledger {
+    pub fn new(shards: u16, running: u16) -> Ledger {
         Ledger {
             shards,
+            running,
+            phase: Phase::Opening,
             hard: Image::default(),
             pending: VecDeque::new(),
             parked: VecDeque::new(),
             opened: BTreeMap::new(),
             applied: BTreeMap::new(),
-            led: false,
             published: false,
             oldest_seq: u64::MAX,
             snapshot_staged: false,
         }
+    }
+
+    /// Unreadable is never absent (NATS #7556): a journal that is blank although it may hold something
+    /// is lost data, and so is data that no metadata knows. The file's name and the reason.
+    fn what_is_lost(&self) -> Option<String> {
+        let (journals, known) = (self.hard.journals, self.hard.journals > 0);
+        let blank = |shard: u16| {
+            self.opened
+                .get(&ShardId(shard))
+                .is_none_or(|(fresh, _)| *fresh)
+        };
+        if let Some(shard) = (0..journals).find(|shard| blank(*shard)) {
+            return Some(format!(
+                "journal/shard-{shard}.ring: it is missing or blank"
+            ));
+        }
+        let stray = self.opened.iter().find(|(_, (_, holds))| !known && *holds);
+        stray.map(|(shard, _)| {
+            let text =
+                "holds partitions, but the metadata in journal/shard-0.ring is missing or blank";
+            format!("journal/shard-{}.ring: {text}", shard.0)
+        })
+    }
+
+    /// All journals are open: what is noted first, of a new incarnation or of partitions that move.
+    fn first_records(&mut self) -> Vec<Record> {
+        let (shards, hard) = (self.shards, &self.hard);
+        let settled = (hard.journals, hard.home) == (shards, shards);
+        let new = hard.journals == 0;
+        let number = hard.incarnation + 1;
+        if self.running != shards || !(settled || new) {
+            self.phase = Phase::Marking;
+            let (journals, home) = (self.running, 0);
+            return vec![Record::Shards { journals, home }];
+        }
+        self.phase = Phase::Leading;
+        let (journals, home) = (shards, shards);
+        let count = new.then_some(Record::Shards { journals, home });
+        let begun = Record::Incarnation { number };
+        count.into_iter().chain([begun]).collect()
     }
 
     /// Fold a frame read back from the journal.
@@ -100,37 +157,14 @@ impl Shard {
             return;
         };
         ledger.opened.insert(from, (fresh, holds));
-        if ledger.opened.len() < usize::from(ledger.shards) || ledger.led {
+        if ledger.opened.len() < usize::from(ledger.running) || ledger.phase != Phase::Opening {
             return;
         }
-        let known = ledger.hard.incarnation > 0;
-        // Unreadable is never absent (NATS #7556): a journal that had to be made anew although the
-        // broker has started before is lost data, and so is data that no metadata knows.
-        let lost = ledger
-            .opened
-            .iter()
-            .find(|(_, (fresh, _))| known && *fresh)
-            .map(|(shard, _)| *shard);
-        let stray = ledger
-            .opened
-            .iter()
-            .find(|(_, (_, holds))| !known && *holds)
-            .map(|(shard, _)| *shard);
-        match (lost, stray) {
-            (Some(shard), _) if !forgiving => {
-                return self.halt(
-                    format!("journal/shard-{}.ring: it is missing or blank", shard.0),
-                    out,
-                );
-            }
-            (_, Some(shard)) if !forgiving => {
-                let text = "holds partitions, but the metadata in journal/shard-0.ring is missing or blank";
-                return self.halt(format!("journal/shard-{}.ring: {text}", shard.0), out);
-            }
-            _ => {}
+        if let Some(reason) = ledger.what_is_lost().filter(|_| !forgiving) {
+            return self.halt(reason, out);
         }
-        // A journal begins with a block of its own, before the ledger knows of the broker: from then
-        // on one without a block is a lost one.
+        // A journal begins with a block of its own, before the ledger knows of it: from then on one
+        // without a block is a lost one.
         let new: Vec<ShardId> = ledger
             .opened
             .iter()
@@ -144,9 +178,28 @@ impl Shard {
             }
             return;
         }
-        ledger.led = true;
-        let number = ledger.hard.incarnation + 1;
-        self.record(now, vec![Record::Incarnation { number }], None, out);
+        let records = ledger.first_records();
+        if ledger.phase == Phase::Marking {
+            out.notes.push(Note::Resharding);
+        }
+        self.record(now, records, None, out);
+    }
+
+    /// A shard holds nothing any more that is not at home there.
+    pub(super) fn shard_settled(&mut self, now: Now, from: ShardId, out: &mut Effects) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        let Phase::Moving(settled) = &mut ledger.phase else {
+            return;
+        };
+        settled.insert(from);
+        if settled.len() == usize::from(ledger.running) {
+            ledger.phase = Phase::Marked;
+            let (journals, home) = (ledger.shards, ledger.shards);
+            let records = vec![Record::Shards { journals, home }];
+            self.record(now, records, None, out);
+        }
     }
 
     /// Append records to the ledger's log; the reply waits for them.
@@ -223,6 +276,21 @@ impl Shard {
             if let Some((_, batch)) = ledger.pending.pop_front() {
                 records.extend(batch);
             }
+        }
+        let next = match ledger.phase {
+            Phase::Leading => None,
+            Phase::Marking => {
+                ledger.phase = Phase::Moving(BTreeSet::new());
+                Some(NeighbourMessage::Settle)
+            }
+            Phase::Marked => Some(NeighbourMessage::Again),
+            Phase::Opening | Phase::Moving(_) => return,
+        };
+        if let Some(message) = next {
+            for shard in 0..ledger.running {
+                self.tell(now, ShardId(shard), message.clone(), out);
+            }
+            return;
         }
         let first = !ledger.published;
         if first {

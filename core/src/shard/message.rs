@@ -51,6 +51,24 @@ pub enum NeighbourMessage {
         /// The records.
         records: Vec<Record>,
     },
+    /// From shard 0: partitions that are not at home move there.
+    Settle,
+    /// To shard 0: none is left here that is not at home.
+    Settled,
+    /// A partition moves to the receiver.
+    Move {
+        /// Which.
+        partition: PartitionId,
+        /// All there is to know of it.
+        manifest: Bytes,
+    },
+    /// It is durable in the receiver's journal.
+    Moved {
+        /// Which.
+        partition: PartitionId,
+    },
+    /// From shard 0: all have settled; the broker is booted again.
+    Again,
     /// To shard 0: metadata up to this offset is in force here.
     Applied {
         /// The offset.

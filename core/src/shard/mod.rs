@@ -13,8 +13,10 @@ mod lookups;
 mod message;
 mod parts;
 mod reads;
+mod resharding;
 
 pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
+pub use resharding::shards_to_run;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,6 +37,7 @@ use journaling::{Journal, Mark};
 use ledger::Ledger;
 use lookups::{Looking, Lookup};
 use reads::ReadRow;
+use resharding::{Arrivals, Leaving, Settling};
 
 /// How often retention and producer expiry are looked at.
 const RETENTION_EVERY_MS: u64 = 5_000;
@@ -68,6 +71,7 @@ enum Purpose {
     Job(PartitionId, u64),
     SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
+    Leave,
     Ignore,
 }
 
@@ -104,6 +108,9 @@ pub struct Shard {
     interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
     producer_ids: (i64, i64),
     retention_at: Instant,
+    settling: Option<Settling>,
+    arrivals: Arrivals,
+    leaving: Option<Leaving>,
     shutting_down: bool,
 }
 
@@ -112,7 +119,8 @@ impl Shard {
     /// `seed` is fresh for every incarnation.
     pub fn boot(config: Config, seed: [u8; 32], now: Now, out: &mut Effects) -> Shard {
         let path = format!("journal/shard-{}.ring", config.shard.0).into();
-        let ledger = (config.shard == ShardId(0)).then(|| Ledger::new(config.shards));
+        let ledger =
+            (config.shard == ShardId(0)).then(|| Ledger::new(config.shards, config.running));
         let mut shard = Shard {
             config,
             stage: Stage::Listing,
@@ -141,6 +149,9 @@ impl Shard {
             interest_of: BTreeMap::new(),
             producer_ids: (0, 0),
             retention_at: now.mono.plus_millis(RETENTION_EVERY_MS),
+            settling: None,
+            arrivals: Arrivals::new(),
+            leaving: None,
             shutting_down: false,
         };
         shard.disk(
@@ -181,7 +192,10 @@ impl Shard {
         self.due_calls(now, out);
         if self.stage == Stage::Ready && now.mono >= self.retention_at {
             self.retention_at = now.mono.plus_millis(RETENTION_EVERY_MS);
-            self.retain(now, out);
+            // Until metadata is there, no topic's retention is known.
+            if self.image.is_some() {
+                self.retain(now, out);
+            }
         }
         for until in [
             &mut self.journal.no_growth_until,
@@ -192,7 +206,11 @@ impl Shard {
                 *until = Instant(0);
             }
         }
+        if self.leaving.is_some() {
+            return self.leave(now, out);
+        }
         self.resume_stalled(now, out);
+        self.move_on(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
         if self.shutting_down {
@@ -202,7 +220,7 @@ impl Shard {
 
     /// When to call `settle` next even without input.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.stage == Stage::Halted {
+        if self.stage == Stage::Halted || self.leaving.is_some() {
             return None;
         }
         let call = self.call_deadlines.first().map(|(at, _)| *at);
@@ -306,6 +324,7 @@ impl Shard {
                     self.job_step(now, job, result.clone(), out);
                 }
             }
+            Some(Purpose::Leave) => self.left(result, out),
             Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
         }
     }
@@ -334,6 +353,14 @@ impl Shard {
                 offset,
                 records,
             } => self.published(now, first, offset, &records, out),
+            NeighbourMessage::Settle => self.begin_settling(),
+            NeighbourMessage::Settled => self.shard_settled(now, from, out),
+            NeighbourMessage::Move {
+                partition,
+                manifest,
+            } => self.arrives(now, from, partition, manifest, out),
+            NeighbourMessage::Moved { partition } => self.moved(partition),
+            NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
             NeighbourMessage::Applied { offset } => self.shard_applied(now, from, offset, out),
         }
     }

@@ -8,7 +8,7 @@ use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
-use seedlog_core::shard::Shard;
+use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
 
 /// Files as they are, and as a power cut would leave them: only synced bytes count there.
@@ -106,6 +106,9 @@ pub struct Broker {
     failed: Option<String>,
     /// What an operator would be told of a start, once per shard.
     told: Vec<String>,
+    /// Shards wanted, and how many want to be booted again.
+    wanted: u16,
+    again: usize,
 }
 
 impl Broker {
@@ -124,6 +127,8 @@ impl Broker {
             starts: 0,
             failed: None,
             told: Vec::new(),
+            wanted: shards,
+            again: 0,
         };
         broker.boot(shards);
         broker
@@ -133,14 +138,20 @@ impl Broker {
         self.shards.clear();
         self.inputs.clear();
         self.starts += 1;
+        self.wanted = shards;
+        self.again = 0;
         let mut lanes = Vec::new();
-        for shard in 0..shards {
+        let files = self.disk.files.keys();
+        let journals = files.filter_map(|path| path.strip_prefix("journal/"));
+        let running = shards_to_run(shards, journals);
+        for shard in 0..running {
             let config = Config {
                 node: NodeId(0),
                 cluster_id: Uuid([1; 16]),
                 directory_id: Uuid([2; 16]),
                 shard: ShardId(shard),
                 shards,
+                running,
                 advertised: None,
                 auto_create_topics: true,
                 default_partitions: 1,
@@ -162,6 +173,9 @@ impl Broker {
             self.carry_out(shard, out);
         }
         self.run();
+        if self.again == self.shards.len() {
+            return self.boot(shards);
+        }
         if self.failed.is_none() {
             assert!(
                 self.shards.iter().all(Shard::is_ready),
@@ -189,11 +203,16 @@ impl Broker {
         for (_, call, response) in out.replies {
             self.replies.insert(call.0, response);
         }
+        let moving = out.notes.contains(&Note::Resharding);
+        self.told
+            .extend(moving.then(|| format!("partitions move to {} shards", self.wanted)));
         let lossy = out.notes.contains(&Note::LossyRestart);
         self.told
             .extend(lossy.then(|| format!("shard {shard}: lossy restart")));
-        if let Some(Halt::Fatal(reason)) = out.halt {
-            self.failed = Some(reason);
+        match out.halt {
+            Some(Halt::Fatal(reason)) => self.failed = Some(reason),
+            Some(Halt::Again) => self.again += 1,
+            Some(Halt::Clean) | None => {}
         }
     }
 
@@ -271,8 +290,20 @@ impl Broker {
                 self.pass(rest[0].parse().expect("milliseconds"));
                 Vec::new()
             }
+            "shards" => {
+                self.boot(rest[0].parse().expect("number"));
+                let journals = self
+                    .disk
+                    .files
+                    .keys()
+                    .filter(|path| path.ends_with(".ring"));
+                let journals: Vec<String> = journals.cloned().collect();
+                let mut told = self.what_was_told();
+                told.push(journals.join(" "));
+                told
+            }
             "crash" => {
-                self.boot(self.shards.len() as u16);
+                self.boot(self.wanted);
                 self.what_was_told()
             }
             "stop" => {
@@ -280,12 +311,12 @@ impl Broker {
                 self.inputs.extend(inputs);
                 self.run();
                 self.pass(100);
-                self.boot(self.shards.len() as u16);
+                self.boot(self.wanted);
                 self.what_was_told()
             }
             "power-cut" => {
                 self.disk.files = self.disk.durable.clone();
-                self.boot(self.shards.len() as u16);
+                self.boot(self.wanted);
                 self.what_was_told()
             }
             "rot" => {
