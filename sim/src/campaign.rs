@@ -147,6 +147,9 @@ impl Summary {
             ("entry-lost", 50),
             ("entry-back", 50),
             ("refused", 50),
+            ("reshard-cut", 50),
+            ("resharded", 50),
+            ("work", 50),
             ("power-cut-oracle", 2000),
         ];
         let kinds = FaultKind::ALL.iter().map(|kind| kind.name());

@@ -105,6 +105,8 @@ kinds! {
     MisdirectedWrite = "misdirected-write";
     /// The next start cannot read a journal, once.
     BootReadError = "boot-read-error";
+    /// The broker is stopped, and started with another number of shards from now on.
+    Reshard = "reshard";
     }
 }
 
@@ -137,7 +139,7 @@ kinds! {
 pub struct Plan {
     /// The seed of everything that is not a fault.
     pub seed: u64,
-    /// Shards of the broker.
+    /// Shards of the broker, at first.
     pub shards: u16,
     /// Partitions of each topic.
     pub topics: Vec<u32>,
@@ -172,6 +174,7 @@ impl Plan {
                 let count = match kind {
                     FaultKind::Crash | FaultKind::PowerLoss => choice.between(1, 3),
                     FaultKind::Disconnect => choice.between(4, 10),
+                    FaultKind::Reshard => choice.below(3),
                     FaultKind::WriteError
                     | FaultKind::SyncError
                     | FaultKind::ShortWrite

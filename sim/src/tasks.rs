@@ -72,12 +72,15 @@ async fn give_way() {
     .await;
 }
 
-fn begin(cell: &Cell, life: u64, shards: usize) -> NodeHandle {
+fn begin(cell: &Cell, life: u64) -> NodeHandle {
     let node = Handle::current()
         .create_node()
         .name(format!("broker-life-{life}"))
         .build();
-    with(cell, |shared| shared.waiting = vec![None; shards]);
+    let shards = with(cell, |shared| {
+        shared.waiting = vec![None; shared.world.shards()];
+        shared.waiting.len()
+    });
     for shard in 0..shards {
         node.spawn(shard_task(cell.clone(), life, shard));
     }
@@ -90,10 +93,9 @@ pub fn as_tasks(seed: u64, world: impl FnOnce() -> World) -> Report {
     runtime.add_simulator::<Lives>();
     runtime.block_on(async move {
         let world = world().with_tasks();
-        let shards = world.shards();
         let cell = Arc::new(Mutex::new(Shared {
             world,
-            waiting: vec![None; shards],
+            waiting: Vec::new(),
         }));
         let mut node: Option<(u64, NodeHandle)> = None;
         let mut killed = 0;
@@ -107,7 +109,7 @@ pub fn as_tasks(seed: u64, world: impl FnOnce() -> World) -> Report {
                 }
             }
             if let (None, Some(life)) = (&node, life) {
-                node = Some((life, begin(&cell, life, shards)));
+                node = Some((life, begin(&cell, life)));
             }
             with(&cell, |Shared { world, waiting }| {
                 let owed = world.owed().filter_map(|shard| waiting[shard].take());

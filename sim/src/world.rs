@@ -95,6 +95,9 @@ struct Broker {
     conns: BTreeMap<ConnId, (usize, usize, Server)>,
     /// I/O faults hit this incarnation: it may halt for them.
     excused: bool,
+    /// Partitions move to other shards, and how many shards are over since all have moved.
+    moving: bool,
+    over: usize,
 }
 
 /// The whole simulated world.
@@ -105,6 +108,8 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     next_event: u64,
     broker: Option<Broker>,
+    /// Shards that the next start, and this one, is told to have.
+    wanted: u16,
     life: u64,
     disk: SimDisk,
     last_done: BTreeMap<String, u64>,
@@ -157,9 +162,9 @@ impl World {
         self.watch = watch;
     }
 
-    /// Shards of the broker.
+    /// Shards that run.
     pub fn shards(&self) -> usize {
-        usize::from(self.plan.shards)
+        self.broker.as_ref().map_or(0, |broker| broker.shards.len())
     }
 
     /// The world of a plan, before its first event.
@@ -197,6 +202,7 @@ impl World {
             queue: BTreeMap::new(),
             next_event: 0,
             broker: None,
+            wanted: plan.shards,
             life: 0,
             disk: SimDisk::default(),
             last_done: BTreeMap::new(),
@@ -492,6 +498,7 @@ impl World {
     fn note(&mut self, note: &Note) {
         match note {
             Note::Ready => self.mark("ready"),
+            Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
             Note::Retained { .. } => self.mark("retained"),
             Note::DuplicateSequence => self.mark("duplicate-sequence"),
@@ -509,6 +516,16 @@ impl World {
         }
         let excused = self.broker.as_ref().is_some_and(|broker| broker.excused);
         match halt {
+            Halt::Again => {
+                let last = self.broker.as_mut().is_none_or(|broker| {
+                    broker.over += 1;
+                    broker.over == broker.shards.len()
+                });
+                if !last {
+                    return;
+                }
+                self.mark("resharded");
+            }
             Halt::Fatal(_) if excused => self.mark("halt"),
             halt => self.history.violate("halt", format!("{halt:?}")),
         }

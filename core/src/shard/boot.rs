@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::journaling::{Journal, Mark};
+use super::ledger::FOUNDED;
 use super::{NeighbourMessage, Purpose, Shard, Stage};
 use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
@@ -19,6 +20,9 @@ impl Shard {
         let path = self.journal.path.clone();
         match result {
             Ok(DiskDone::Listing(files)) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.founded = files.iter().any(|(file, _)| file == FOUNDED);
+                }
                 let name = path.rsplit('/').next().unwrap_or_default();
                 match files.iter().find(|(file, _)| file == name) {
                     Some((_, size)) => {

@@ -672,11 +672,12 @@ impl Shard {
         }
     }
 
-    /// Sync what recovery read, before anything is promised on it.
+    /// Sync what recovery read, before anything is promised on it: the file's name too, as the start
+    /// that made it may have died before it did.
     pub(super) fn open_journal(&mut self, fresh: bool, out: &mut Effects) {
         self.stage = Stage::Opening { fresh };
-        let file = self.journal.path.clone();
-        self.disk(DiskRequest::Sync { file }, Purpose::Open, out);
+        let (files, dirs) = (vec![self.journal.path.clone()], vec!["journal".into()]);
+        self.disk(DiskRequest::SyncMany { files, dirs }, Purpose::Open, out);
     }
 
     /// The journal is synced: recovery may promise.

@@ -4,19 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::journaling::Mark;
-use super::{draw_uuid, Answer, NeighbourMessage, Shard};
+use super::{draw_uuid, Answer, NeighbourMessage, Purpose, Shard};
 use crate::api::{Request, Response};
 use crate::contract::{Effects, Note};
+use crate::disk::{DiskRequest, DiskResult};
 use crate::ids::ShardId;
 use crate::log::frame::Frame;
+use crate::log::journal::file_header;
 use crate::metadata::{decide, decode_records, encode_records, Image, Record};
 use crate::time::Now;
+
+/// See [`Ledger::founded`].
+pub(super) const FOUNDED: &str = "founded";
 
 /// How far the ledger is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Waiting for every shard's journal.
     Opening,
+    /// Noting beside the journals that the broker has started.
+    Founding,
     /// Noting that partitions move.
     Marking,
     /// They move; these shards have settled.
@@ -47,6 +54,9 @@ pub(super) struct Ledger {
     opened: BTreeMap<ShardId, (bool, bool)>,
     applied: BTreeMap<ShardId, i64>,
     published: bool,
+    /// A file beside the journals says that the broker has started before, so that the loss of its
+    /// only journal is not taken for a new folder.
+    pub founded: bool,
     /// Oldest journal block the ledger needs.
     pub oldest_seq: u64,
     /// A snapshot is staged or in flight.
@@ -65,6 +75,7 @@ impl Ledger {
             opened: BTreeMap::new(),
             applied: BTreeMap::new(),
             published: false,
+            founded: false,
             oldest_seq: u64::MAX,
             snapshot_staged: false,
         }
@@ -74,6 +85,7 @@ impl Ledger {
     /// is lost data, and so is data that no metadata knows. The file's name and the reason.
     fn what_is_lost(&self) -> Option<String> {
         let (journals, known) = (self.hard.journals, self.hard.journals > 0);
+        let journals = journals.max(u16::from(self.founded));
         let blank = |shard: u16| {
             self.opened
                 .get(&ShardId(shard))
@@ -178,6 +190,47 @@ impl Shard {
             }
             return;
         }
+        if !ledger.founded {
+            ledger.phase = Phase::Founding;
+            return self.found(out);
+        }
+        self.begin_life(now, out);
+    }
+
+    /// A copy of the journal's first page, under another name.
+    fn found(&mut self, out: &mut Effects) {
+        let config = &self.config;
+        let (cluster, directory) = (config.cluster_id, config.directory_id);
+        let page = file_header(self.journal.ring.ring, cluster, directory, config.shard.0);
+        let request = DiskRequest::Write {
+            file: format!("journal/{FOUNDED}").into(),
+            offset: 0,
+            pieces: vec![page],
+            sync: true,
+        };
+        self.disk(request, Purpose::Found { named: false }, out);
+    }
+
+    /// That is written, or its name is durable too.
+    pub(super) fn founded(&mut self, now: Now, named: bool, result: DiskResult, out: &mut Effects) {
+        if let Err(error) = result {
+            return self.halt(format!("journal/{FOUNDED}: cannot be made: {error:?}"), out);
+        }
+        if !named {
+            let dir = "journal".into();
+            let purpose = Purpose::Found { named: true };
+            return self.disk(DiskRequest::SyncDir { dir }, purpose, out);
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.founded = true;
+        }
+        self.begin_life(now, out);
+    }
+
+    fn begin_life(&mut self, now: Now, out: &mut Effects) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
         let records = ledger.first_records();
         if ledger.phase == Phase::Marking {
             out.notes.push(Note::Resharding);
@@ -284,7 +337,7 @@ impl Shard {
                 Some(NeighbourMessage::Settle)
             }
             Phase::Marked => Some(NeighbourMessage::Again),
-            Phase::Opening | Phase::Moving(_) => return,
+            Phase::Opening | Phase::Founding | Phase::Moving(_) => return,
         };
         if let Some(message) = next {
             for shard in 0..ledger.running {

@@ -71,6 +71,7 @@ enum Purpose {
     Job(PartitionId, u64),
     SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
+    Found { named: bool },
     Leave,
     Ignore,
 }
@@ -324,6 +325,7 @@ impl Shard {
                     self.job_step(now, job, result.clone(), out);
                 }
             }
+            Some(Purpose::Found { named }) => self.founded(now, named, result, out),
             Some(Purpose::Leave) => self.left(result, out),
             Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
         }

@@ -10,7 +10,7 @@ use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::Instant;
 
-use super::broker::config;
+use super::broker::{config, shards_to_run};
 use super::{Audit, World};
 use crate::client::{fetch_request, values, Client, Op, Role};
 use crate::history::Part;
@@ -205,6 +205,8 @@ struct Fork {
     replies: Vec<Response>,
     now: seedlog_core::time::Now,
     calls: u64,
+    /// Shards that want to be booted again.
+    over: usize,
     fatal: Option<String>,
 }
 
@@ -217,17 +219,23 @@ impl Fork {
             replies: Vec::new(),
             now: world.now(),
             calls: 0,
+            over: 0,
             fatal: None,
         };
         let mut seeds = Choices::new(world.plan.seed, "fork", world.history.acks);
-        for shard in 0..world.plan.shards {
+        let running = shards_to_run(world.wanted, &mut fork.disk);
+        for shard in 0..running {
             let mut out = Effects::default();
-            let config = config(world.plan.shards, shard, world.knobs);
+            let config = config((world.wanted, running), shard, world.knobs);
             fork.shards
                 .push(Shard::boot(config, seeds.seed(), fork.now, &mut out));
             fork.carry_out(usize::from(shard), out);
         }
         fork.run();
+        if fork.over == fork.shards.len() {
+            // Its partitions have moved to as many shards as are wanted.
+            return Fork::boot(world, fork.disk);
+        }
         if fork.fatal.is_none() && !fork.shards.iter().all(Shard::is_ready) {
             fork.fatal = Some(format!(
                 "a shard does not come up: {:?}",
@@ -258,8 +266,10 @@ impl Fork {
         }
         self.replies
             .extend(out.replies.into_iter().map(|(_, _, response)| response));
-        if let Some(Halt::Fatal(reason)) = out.halt {
-            self.fatal = Some(reason);
+        match out.halt {
+            Some(Halt::Fatal(reason)) => self.fatal = Some(reason),
+            Some(Halt::Again) => self.over += 1,
+            Some(Halt::Clean) | None => {}
         }
     }
 

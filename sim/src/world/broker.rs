@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use seedlog_core::contract::{Config, Effects, Knobs};
-use seedlog_core::disk::DiskRequest;
+use seedlog_core::disk::{DiskDone, DiskRequest};
 use seedlog_core::ids::{NodeId, ShardId, Uuid};
-use seedlog_core::shard::Shard;
+use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
+use crate::disk::SimDisk;
 use crate::plan::Choices;
 
 impl World {
@@ -16,7 +17,8 @@ impl World {
             return;
         }
         self.life += 1;
-        let count = usize::from(self.plan.shards);
+        let running = shards_to_run(self.wanted, &mut self.disk);
+        let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
         self.broker = Some(Broker {
             shards: Vec::new(),
@@ -25,9 +27,11 @@ impl World {
             timers: vec![u64::MAX; count],
             conns: BTreeMap::new(),
             excused: false,
+            moving: false,
+            over: 0,
         });
         for shard in 0..count {
-            let config = config(self.plan.shards, shard as u16, self.knobs);
+            let config = config((self.wanted, running), shard as u16, self.knobs);
             let mut out = Effects::default();
             let booted = Shard::boot(config, seeds.seed(), self.now(), &mut out);
             if let Some(broker) = &mut self.broker {
@@ -98,14 +102,26 @@ pub(super) fn configs(seed: u64, topic: usize) -> Vec<(String, Option<String>)> 
         .collect()
 }
 
-/// The config of a simulated shard.
-pub fn config(shards: u16, shard: u16, knobs: Knobs) -> Config {
+/// Shards to run on this disk where so many are wanted.
+pub(super) fn shards_to_run(wanted: u16, disk: &mut SimDisk) -> u16 {
+    let dir = "journal".into();
+    match disk.run(&DiskRequest::List { dir }) {
+        Ok(DiskDone::Listing(files)) => {
+            shard::shards_to_run(wanted, files.iter().map(|(name, _)| &name[..]))
+        }
+        _ => wanted,
+    }
+}
+
+/// The config of a simulated shard; so many shards are wanted, and run.
+pub fn config((shards, running): (u16, u16), shard: u16, knobs: Knobs) -> Config {
     Config {
         node: NodeId(0),
         cluster_id: Uuid([1; 16]),
         directory_id: Uuid([2; 16]),
         shard: ShardId(shard),
         shards,
+        running,
         advertised: None,
         auto_create_topics: false,
         default_partitions: 1,

@@ -125,7 +125,7 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, number: usize) -> bool {
-        let shard = self.choices.below(u64::from(self.plan.shards)) as usize;
+        let shard = self.choices.below(u64::from(self.wanted)) as usize;
         let conn = ConnId(self.next_conn);
         let Some(broker) = &mut self.broker else {
             return false;

@@ -72,7 +72,7 @@ impl World {
         self.keep_audit();
         self.stop_broker();
         let mut choices = Choices::new(value, "ending", 0);
-        let shard = choices.below(u64::from(self.plan.shards));
+        let shard = choices.below(u64::from(self.wanted));
         let file = format!("journal/shard-{shard}.ring");
         match kind {
             Ending::JournalRot => self.disk.change(&file, &mut |bytes| {

@@ -15,6 +15,30 @@ pub(super) fn part_of(path: &str) -> Option<Part> {
 }
 
 impl World {
+    /// Partitions begin to move. Half of the time they are interrupted.
+    pub(super) fn resharding(&mut self) {
+        self.mark("reshard");
+        let mut cut = Choices::new(self.plan.seed, "reshard-cut", self.life);
+        if cut.chance(1, 2) {
+            let kinds = [FaultKind::Crash, FaultKind::PowerLoss];
+            let fault = Fault {
+                at_us: self.now_us + cut.below(60_000),
+                kind: kinds[cut.below(2) as usize],
+                value: cut.below(1 << 32),
+            };
+            self.at(fault.at_us, Event::Fault(fault));
+        }
+        if let Some(broker) = &mut self.broker {
+            broker.moving = true;
+        }
+    }
+
+    fn count_cut(&mut self) {
+        if self.broker.as_ref().is_some_and(|broker| broker.moving) {
+            self.mark("reshard-cut");
+        }
+    }
+
     pub(super) fn fault(&mut self, fault: Fault) {
         if self.audit.is_some() {
             return;
@@ -22,10 +46,12 @@ impl World {
         match fault.kind {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
+                self.count_cut();
                 self.stop_broker();
             }
             FaultKind::PowerLoss if self.broker.is_some() => {
                 self.mark("power-loss");
+                self.count_cut();
                 self.stop_broker();
                 let mut cut = Choices::new(fault.value, "cut", self.plan.seed);
                 self.disk.power_loss(&mut cut);
@@ -34,6 +60,11 @@ impl World {
                 }
             }
             FaultKind::Crash | FaultKind::PowerLoss => {}
+            FaultKind::Reshard => {
+                // Always another number, from 1 to 4. The fault has fired when partitions move.
+                self.wanted = (self.wanted + (fault.value % 3) as u16) % 4 + 1;
+                self.stop_broker();
+            }
             FaultKind::Pause => {
                 self.mark("pause");
                 self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
