@@ -7,8 +7,8 @@ use std::thread;
 use seedlog_core::contract::{Config, Halt, Input, Knobs};
 use seedlog_core::ids::ShardId;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::mpsc::{unbounded_channel, UnboundedSender};
+use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
 use crate::disk::Executor;
 use crate::folder::Folder;
@@ -21,7 +21,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Data folder.
     pub data: PathBuf,
-    /// Shards of a new data folder; 0 for one per core.
+    /// Shards; 0 for one per core. Another number than at the last start moves partitions first.
     pub shards: u16,
     /// First and largest size of each shard's journal, bytes.
     pub journal_bytes: (u64, u64),
@@ -29,17 +29,7 @@ pub struct Options {
 
 /// Run a broker until it is told to stop. Returns the process' exit code.
 pub fn run(options: &Options, greet: impl Fn(SocketAddr)) -> Result<u8, String> {
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u16);
-    let wanted = if options.shards == 0 {
-        cores
-    } else {
-        options.shards
-    };
-    let folder = Folder::open(&options.data, wanted)?;
-    if folder.stamp.shards != wanted && options.shards != 0 {
-        let kept = folder.stamp.shards;
-        eprintln!("seedlog: the data folder was made for {kept} shards and keeps them");
-    }
+    let folder = Folder::open(&options.data)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -47,68 +37,119 @@ pub fn run(options: &Options, greet: impl Fn(SocketAddr)) -> Result<u8, String> 
     runtime.block_on(serve(options, &folder, greet))
 }
 
+/// Signals that ask for a stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
 async fn serve(
     options: &Options,
     folder: &Folder,
     greet: impl Fn(SocketAddr),
 ) -> Result<u8, String> {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u16);
+    let wanted = match options.shards {
+        0 => cores,
+        shards => shards,
+    };
     let listen = options.listen;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|e| format!("{listen}: {e}"))?;
-    let local = listener
-        .local_addr()
-        .map_err(|e| format!("{listen}: {e}"))?;
-    let (halted, mut halts) = unbounded_channel();
-    let (ready, mut readies) = unbounded_channel();
-    let count = folder.stamp.shards;
-    let (sends, receives): (Vec<_>, Vec<_>) = (0..count).map(|_| unbounded_channel()).unzip();
-    let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
-    for (shard, events) in receives.into_iter().enumerate() {
-        let shard = shard as u16;
-        let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)])
-            .map_err(|e| format!("no thread: {e}"))?;
-        let lanes = Lanes {
-            events,
-            shards: sends.clone(),
-            disk,
-            work: work.clone(),
-            halted: halted.clone(),
-            ready: ready.clone(),
-        };
-        start_shard(config(folder, shard, options.journal_bytes), lanes)?;
+    let mut signals = Signals {
+        interrupt: signal(SignalKind::interrupt()).map_err(|e| e.to_string())?,
+        terminate: signal(SignalKind::terminate()).map_err(|e| e.to_string())?,
+    };
+    loop {
+        let shards = Shards::start(options, folder, wanted)?;
+        if shards.live(&listener, &mut signals, &greet).await? == Halt::Clean {
+            return Ok(0);
+        }
     }
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    let mut stopping = false;
-    let (mut over, mut serving, mut next) = (0, 0, 0);
-    while over < count {
-        tokio::select! {
-            biased;
-            halt = halts.recv() => match halt {
-                Some((_, Halt::Clean)) => over += 1,
-                Some((shard, Halt::Fatal(reason))) => {
-                    return Err(format!("shard {} stopped: {reason}", shard.0));
+}
+
+/// The shards of one life of the broker, each on its thread.
+struct Shards {
+    wanted: u16,
+    lanes: Vec<UnboundedSender<Event>>,
+    halts: UnboundedReceiver<(ShardId, Halt)>,
+    readies: UnboundedReceiver<ShardId>,
+}
+
+impl Shards {
+    fn start(options: &Options, folder: &Folder, wanted: u16) -> Result<Shards, String> {
+        let running = folder.shards_to_run(wanted)?;
+        let (halted, halts) = unbounded_channel();
+        let (ready, readies) = unbounded_channel();
+        let (sends, receives): (Vec<_>, Vec<_>) = (0..running).map(|_| unbounded_channel()).unzip();
+        let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
+        for (shard, events) in receives.into_iter().enumerate() {
+            let shard = shard as u16;
+            let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)])
+                .map_err(|e| format!("no thread: {e}"))?;
+            let lanes = Lanes {
+                events,
+                shards: sends.clone(),
+                disk,
+                work: work.clone(),
+                halted: halted.clone(),
+                ready: ready.clone(),
+            };
+            let counts = (wanted, running);
+            start_shard(config(folder, shard, counts, options.journal_bytes), lanes)?;
+        }
+        Ok(Shards {
+            wanted,
+            lanes: sends,
+            halts,
+            readies,
+        })
+    }
+
+    /// Serve until every shard is over: cleanly, or to be started again.
+    async fn live(
+        mut self,
+        listener: &TcpListener,
+        signals: &mut Signals,
+        greet: &impl Fn(SocketAddr),
+    ) -> Result<Halt, String> {
+        let local = listener.local_addr().map_err(|e| e.to_string())?;
+        let wanted = usize::from(self.wanted);
+        let mut stopping = false;
+        let mut last = Halt::Clean;
+        let (mut over, mut serving, mut next) = (0, 0, 0);
+        while over < self.lanes.len() {
+            tokio::select! {
+                biased;
+                halt = self.halts.recv() => match halt {
+                    Some((shard, Halt::Fatal(reason))) => {
+                        return Err(format!("shard {} stopped: {reason}", shard.0));
+                    }
+                    Some((_, halt)) => (over, last) = (over + 1, halt),
+                    None => return Err("the shards are gone".into()),
+                },
+                Some(_) = self.readies.recv() => {
+                    serving += 1;
+                    if serving == wanted {
+                        greet(local);
+                    }
                 }
-                None => return Err("the shards are gone".into()),
-            },
-            Some(_) = readies.recv() => {
-                serving += 1;
-                if serving == count {
-                    greet(local);
-                }
-            }
-            _ = interrupt.recv() => stop(&mut stopping, &sends),
-            _ = terminate.recv() => stop(&mut stopping, &sends),
-            accepted = listener.accept(), if !stopping && serving == count => {
-                if let Ok((stream, _)) = accepted {
-                    hand_over(stream, &sends[next % usize::from(count)]);
-                    next += 1;
+                _ = signals.interrupt.recv() => stop(&mut stopping, &self.lanes),
+                _ = signals.terminate.recv() => stop(&mut stopping, &self.lanes),
+                accepted = listener.accept(), if !stopping && serving == wanted => {
+                    if let Ok((stream, _)) = accepted {
+                        hand_over(stream, &self.lanes[next % wanted]);
+                        next += 1;
+                    }
                 }
             }
         }
+        match stopping {
+            true => Ok(Halt::Clean),
+            false => Ok(last),
+        }
     }
-    Ok(0)
 }
 
 /// Move a socket to a shard's thread, whose own runtime will drive it.
@@ -151,13 +192,19 @@ fn start_shard(config: Config, lanes: Lanes) -> Result<(), String> {
     Ok(())
 }
 
-fn config(folder: &Folder, shard: u16, journal_bytes: (u64, u64)) -> Config {
+fn config(
+    folder: &Folder,
+    shard: u16,
+    (wanted, running): (u16, u16),
+    journal_bytes: (u64, u64),
+) -> Config {
     Config {
         node: folder.stamp.node,
         cluster_id: folder.stamp.cluster,
         directory_id: folder.stamp.directory,
         shard: ShardId(shard),
-        shards: folder.stamp.shards,
+        shards: wanted,
+        running,
         advertised: None,
         auto_create_topics: true,
         default_partitions: 1,

@@ -26,7 +26,7 @@ enum Command {
         /// Data folder.
         #[arg(long, default_value = "./seedlog-data")]
         data: PathBuf,
-        /// Shards of a new data folder (0: one per core).
+        /// Shards (0: one per core). Another number than at the last start moves partitions first.
         #[arg(long, default_value_t = 0)]
         shards: u16,
         /// First size of each shard's journal, in bytes.

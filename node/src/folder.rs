@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{flock, FlockOperation};
 use seedlog_core::ids::{NodeId, Uuid};
+use seedlog_core::shard::shards_to_run;
 
 const MAGIC: &[u8; 8] = b"SEEDLOG\x01";
-const VERSION: u32 = 1;
-const LEN: usize = 8 + 4 + 16 + 16 + 4 + 2 + 4;
+/// 2: the number of shards is not stamped any more, but noted in the metadata.
+const VERSION: u32 = 2;
+const LEN: usize = 8 + 4 + 16 + 16 + 4 + 4;
 const COPIES: [&str; 2] = ["stamp.a", "stamp.b"];
 const LOCK: &str = "lock";
 
@@ -25,8 +27,6 @@ pub struct Stamp {
     pub directory: Uuid,
     /// The broker.
     pub node: NodeId,
-    /// Shards its journals were written by.
-    pub shards: u16,
 }
 
 /// An open data folder; the lock is held as long as it lives.
@@ -40,8 +40,22 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lock the folder and read its stamp; format an empty one for `shards` shards.
-    pub fn open(path: &Path, shards: u16) -> Result<Folder, String> {
+    /// Shards that must run where so many are wanted.
+    pub fn shards_to_run(&self, wanted: u16) -> Result<u16, String> {
+        let path = self.path.join("journal");
+        let names: Vec<String> = match fs::read_dir(&path) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<std::io::Result<_>>()
+                .map_err(|e| format!("{}: {e}", path.display()))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(format!("{}: {e}", path.display())),
+        };
+        Ok(shards_to_run(wanted, names.iter().map(String::as_str)))
+    }
+
+    /// Lock the folder and read its stamp; format an empty one.
+    pub fn open(path: &Path) -> Result<Folder, String> {
         let name = path.display();
         fs::create_dir_all(path).map_err(|e| format!("{name}: cannot be made: {e}"))?;
         let lock = lock(path)?;
@@ -59,7 +73,7 @@ impl Folder {
                 }
                 *stamp
             }
-            [Ok(None), Ok(None)] => format(path, shards)?,
+            [Ok(None), Ok(None)] => format(path)?,
             [Err(reason), _] | [_, Err(reason)] => {
                 return Err(format!("{name}: {reason}; it is left untouched"));
             }
@@ -126,7 +140,6 @@ fn read_copy(path: &Path) -> Result<Option<Stamp>, String> {
         cluster: id(12),
         directory: id(28),
         node: NodeId(word(44) as i32),
-        shards: u16::from_be_bytes([bytes[48], bytes[49]]),
     }))
 }
 
@@ -137,12 +150,11 @@ fn encode(stamp: &Stamp) -> Vec<u8> {
     out.extend_from_slice(&stamp.cluster.0);
     out.extend_from_slice(&stamp.directory.0);
     out.extend_from_slice(&stamp.node.0.to_be_bytes());
-    out.extend_from_slice(&stamp.shards.to_be_bytes());
     out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
     out
 }
 
-fn format(path: &Path, shards: u16) -> Result<Stamp, String> {
+fn format(path: &Path) -> Result<Stamp, String> {
     let name = path.display();
     let entries = fs::read_dir(path).map_err(|e| format!("{name}: {e}"))?;
     let strangers = entries.flatten().filter(|entry| {
@@ -166,7 +178,6 @@ fn format(path: &Path, shards: u16) -> Result<Stamp, String> {
         cluster: draw()?,
         directory: draw()?,
         node: NodeId(0),
-        shards,
     };
     write_stamp(path, &stamp)?;
     Ok(stamp)
@@ -201,31 +212,31 @@ mod tests {
     #[test]
     fn a_stamp_is_kept_and_one_bad_copy_is_mended() {
         let path = folder("kept");
-        let stamp = Folder::open(&path, 2).expect("formatted").stamp;
+        let stamp = Folder::open(&path).expect("formatted").stamp;
         fs::write(path.join("stamp.a"), b"junk").expect("written");
-        assert_eq!(Folder::open(&path, 4).expect("mended").stamp, stamp);
+        assert_eq!(Folder::open(&path).expect("mended").stamp, stamp);
         fs::write(path.join("stamp.b"), b"junk").expect("written");
-        assert_eq!(Folder::open(&path, 4).expect("mended").stamp, stamp);
+        assert_eq!(Folder::open(&path).expect("mended").stamp, stamp);
         fs::remove_dir_all(&path).expect("removed");
     }
 
     #[test]
     fn what_is_not_understood_is_refused_and_left_alone() {
         let path = folder("refused");
-        let stamp = Folder::open(&path, 2).expect("formatted").stamp;
+        let stamp = Folder::open(&path).expect("formatted").stamp;
         let mut newer = encode(&stamp);
         newer[11] = 9;
         for copy in COPIES {
             fs::write(path.join(copy), &newer).expect("written");
         }
-        let refusal = Folder::open(&path, 2).expect_err("unknown version");
+        let refusal = Folder::open(&path).expect_err("unknown version");
         assert!(refusal.contains("version 9"), "{refusal}");
         for copy in COPIES {
             assert_eq!(fs::read(path.join(copy)).expect("read"), newer);
             fs::remove_file(path.join(copy)).expect("removed");
         }
         fs::write(path.join("precious"), b"data").expect("written");
-        let refusal = Folder::open(&path, 2).expect_err("not empty");
+        let refusal = Folder::open(&path).expect_err("not empty");
         assert!(refusal.contains("precious"), "{refusal}");
         fs::remove_dir_all(&path).expect("removed");
     }
@@ -233,14 +244,14 @@ mod tests {
     #[test]
     fn a_folder_has_one_owner() {
         let path = folder("owner");
-        let first = Folder::open(&path, 2).expect("formatted");
-        let refusal = Folder::open(&path, 2).expect_err("locked");
+        let first = Folder::open(&path).expect("formatted");
+        let refusal = Folder::open(&path).expect_err("locked");
         assert!(
             refusal.contains(&std::process::id().to_string()),
             "{refusal}"
         );
         drop(first);
-        Folder::open(&path, 2).expect("free again");
+        Folder::open(&path).expect("free again");
         fs::remove_dir_all(&path).expect("removed");
     }
 }

@@ -218,6 +218,9 @@ impl Loop {
                      (flush.messages): its last acknowledged records may be lost",
                     self.me.0
                 ),
+                Note::Resharding => eprintln!(
+                    "seedlog: another number of shards is wanted than before: partitions move first"
+                ),
                 note => eprintln!("seedlog: shard {}: {note:?}", self.me.0),
             }
         }

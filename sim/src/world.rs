@@ -110,6 +110,7 @@ pub struct World {
     broker: Option<Broker>,
     /// Shards that the next start, and this one, is told to have.
     wanted: u16,
+    wanted_before: u16,
     life: u64,
     disk: SimDisk,
     last_done: BTreeMap<String, u64>,
@@ -203,6 +204,7 @@ impl World {
             next_event: 0,
             broker: None,
             wanted: plan.shards,
+            wanted_before: plan.shards,
             life: 0,
             disk: SimDisk::default(),
             last_done: BTreeMap::new(),

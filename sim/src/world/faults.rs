@@ -33,9 +33,14 @@ impl World {
         }
     }
 
+    /// Partitions were moving: half of the time the next start wants as many shards as before.
     fn count_cut(&mut self) {
         if self.broker.as_ref().is_some_and(|broker| broker.moving) {
             self.mark("reshard-cut");
+            let mut back = Choices::new(self.plan.seed, "reshard-back", self.life);
+            if back.chance(1, 2) {
+                std::mem::swap(&mut self.wanted, &mut self.wanted_before);
+            }
         }
     }
 
@@ -62,6 +67,7 @@ impl World {
             FaultKind::Crash | FaultKind::PowerLoss => {}
             FaultKind::Reshard => {
                 // Always another number, from 1 to 4. The fault has fired when partitions move.
+                self.wanted_before = self.wanted;
                 self.wanted = (self.wanted + (fault.value % 3) as u16) % 4 + 1;
                 self.stop_broker();
             }
