@@ -319,17 +319,7 @@ impl Broker {
                 self.boot(self.wanted);
                 self.what_was_told()
             }
-            "rot" => {
-                let offset: usize = option("at").expect("at=").parse().expect("number");
-                let file = self
-                    .disk
-                    .files
-                    .iter_mut()
-                    .find(|(path, _)| path.contains(rest[0]));
-                let (_, bytes) = file.expect("a file of that name");
-                bytes[offset] ^= 0xff;
-                Vec::new()
-            }
+            "rot" => self.rot(rest[0], option("at")),
             "bad-sector" => {
                 let at = option("at").expect("at=").parse().expect("number");
                 self.disk.bad = Some((rest[0].to_string(), at));
@@ -342,6 +332,14 @@ impl Broker {
             "files" => self.files(),
             _ => panic!("unknown verb '{verb}'"),
         }
+    }
+
+    fn rot(&mut self, name: &str, at: Option<String>) -> Vec<String> {
+        let offset: usize = at.expect("at=").parse().expect("number");
+        let mut files = self.disk.files.iter_mut();
+        let file = files.find(|(path, _)| path.contains(name));
+        file.expect("a file of that name").1[offset] ^= 0xff;
+        Vec::new()
     }
 
     fn what_was_told(&mut self) -> Vec<String> {
