@@ -157,6 +157,7 @@ impl Shard {
             records,
             from: lookup.from,
             timestamp: lookup.timestamp,
+            youngest: lookup.youngest,
         };
         out.work.push(WorkJob { id, request });
     }

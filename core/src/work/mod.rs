@@ -29,7 +29,7 @@ pub struct WorkJob {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum WorkRequest {
     /// Look inside a batch for its first record, from offset `from` on, that is not older than
-    /// `timestamp` (ms).
+    /// `timestamp` (ms), or for the youngest of them.
     FindTimestamp {
         /// The batch's head.
         head: BatchHead,
@@ -39,6 +39,8 @@ pub enum WorkRequest {
         from: i64,
         /// Milliseconds.
         timestamp: i64,
+        /// The youngest of those records instead, the first of them if several are.
+        youngest: bool,
     },
 }
 

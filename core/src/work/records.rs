@@ -14,7 +14,9 @@ pub fn run(request: &WorkRequest) -> WorkResult {
             records,
             from,
             timestamp,
-        } => find_timestamp(head, records, *from, *timestamp).unwrap_or(WorkResult::Unreadable),
+            youngest,
+        } => find_timestamp(head, records, *from, *timestamp, *youngest)
+            .unwrap_or(WorkResult::Unreadable),
     }
 }
 
@@ -24,6 +26,7 @@ fn find_timestamp(
     records: &[u8],
     from: i64,
     timestamp: i64,
+    youngest: bool,
 ) -> io::Result<WorkResult> {
     if head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 {
         // All its records have the batch's time.
@@ -37,18 +40,22 @@ fn find_timestamp(
         });
     }
     let mut plain = BufReader::new(open(head.attributes, records)?);
+    let (mut wanted, mut found) = (timestamp, WorkResult::Nothing);
     for _ in 0..head.record_count {
         let (time_delta, offset_delta) = next_record(&mut plain)?;
         let time = head.base_timestamp.saturating_add(time_delta);
         let offset = head.base_offset.saturating_add(offset_delta);
-        if time >= timestamp && offset >= from {
-            return Ok(WorkResult::Found {
-                offset,
-                timestamp: time,
-            });
+        if time < wanted || offset < from {
+            continue;
         }
+        let timestamp = time;
+        found = WorkResult::Found { offset, timestamp };
+        if !youngest {
+            break;
+        }
+        wanted = time.saturating_add(1);
     }
-    Ok(WorkResult::Nothing)
+    Ok(found)
 }
 
 /// The deltas of the next record: of its timestamp and of its offset. The rest of it is passed over.
@@ -152,7 +159,26 @@ mod tests {
             records: records.into(),
             from,
             timestamp,
+            youngest: false,
         })
+    }
+
+    #[test]
+    fn the_youngest_record_is_the_first_of_its_time() {
+        let (head, records) = batch();
+        let youngest = |from, timestamp| {
+            run(&WorkRequest::FindTimestamp {
+                head,
+                records: records.clone().into(),
+                from,
+                timestamp,
+                youngest: true,
+            })
+        };
+        let found = |offset, timestamp| WorkResult::Found { offset, timestamp };
+        assert_eq!(youngest(0, 1001), found(103, 1010));
+        assert_eq!(youngest(101, 0), found(103, 1010));
+        assert_eq!(youngest(0, 1011), WorkResult::Nothing);
     }
 
     #[test]
