@@ -82,7 +82,8 @@ fn put_varint(out: &mut BytesMut, value: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{place, verify, BatchError};
+    use crate::batch::Stamp::{LogAppendTime, Youngest};
+    use crate::batch::{place, verify, BatchError, ATTRIBUTE_LOG_APPEND_TIME};
 
     #[test]
     fn a_built_batch_verifies_and_a_flipped_byte_does_not() {
@@ -108,12 +109,14 @@ mod tests {
     #[test]
     fn placing_keeps_the_crc_unless_the_broker_sets_the_time() {
         let batch = build_batch(BatchSpec::plain(7), &[(None, b"v")]);
-        for time in [None, Some(99)] {
-            let (head, front, rest) = place(&batch, 41, 5, time);
+        for stamp in [None, Some(LogAppendTime(99)), Some(Youngest(99))] {
+            let (head, front, rest) = place(&batch, 41, 5, stamp);
             let whole = [&front[..], &rest[..]].concat();
             assert_eq!(verify(&whole), Ok(head));
             assert_eq!((head.base_offset, head.leader_epoch), (41, 5));
-            assert_eq!(head.max_timestamp, time.unwrap_or(7));
+            assert_eq!(head.max_timestamp, stamp.map_or(7, |_| 99));
+            let by_broker = head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0;
+            assert_eq!(by_broker, matches!(stamp, Some(LogAppendTime(_))));
         }
     }
 }

@@ -4,8 +4,10 @@
 //! patching 12 bytes of a small head; the body is never touched unless the topic demands it.
 
 mod build;
+mod structure;
 
 pub use build::{build_batch, BatchSpec};
+pub use structure::check_records;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,6 +15,8 @@ use bytes::{Bytes, BytesMut};
 pub const HEAD_LEN: usize = 61;
 /// Where the bytes covered by the batch's CRC begin.
 pub const CRC_START: usize = 21;
+/// Attribute bits: which compression, 0 for none.
+pub const ATTRIBUTE_COMPRESSION: i16 = 0x07;
 /// Attribute bit: timestamps were set by the broker.
 pub const ATTRIBUTE_LOG_APPEND_TIME: i16 = 0x08;
 /// Attribute bit: part of a transaction.
@@ -153,21 +157,33 @@ pub fn verify(bytes: &[u8]) -> Result<BatchHead, BatchError> {
     Ok(head)
 }
 
-/// The batch placed at `base_offset` under `leader_epoch`: a patched head and the untouched rest.
-/// With `log_append_time`, timestamp type and largest timestamp are the broker's, which is inside
-/// the CRC, so that is computed anew.
+/// What the broker says of a batch's time, where it does not take the producer's word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// `message.timestamp.type=LogAppendTime`: all its records are of this time, ms.
+    LogAppendTime(i64),
+    /// Its youngest record is of this time, ms, whatever its head said.
+    Youngest(i64),
+}
+
+/// The batch placed at `base_offset` under `leader_epoch`: a patched head and the untouched rest. A
+/// stamp is inside the CRC, so that is computed anew.
 pub fn place(
     batch: &Bytes,
     base_offset: i64,
     leader_epoch: i32,
-    log_append_time: Option<i64>,
+    stamp: Option<Stamp>,
 ) -> (BatchHead, Bytes, Bytes) {
     let mut head = BytesMut::from(&batch[..HEAD_LEN]);
     let rest = batch.slice(HEAD_LEN..);
     head[0..8].copy_from_slice(&base_offset.to_be_bytes());
     head[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
-    if let Some(time) = log_append_time {
-        let attributes = i16::from_be_bytes(array(&head, 21)) | ATTRIBUTE_LOG_APPEND_TIME;
+    if let Some(stamp) = stamp {
+        let (flag, time) = match stamp {
+            Stamp::LogAppendTime(time) => (ATTRIBUTE_LOG_APPEND_TIME, time),
+            Stamp::Youngest(time) => (0, time),
+        };
+        let attributes = i16::from_be_bytes(array(&head, 21)) | flag;
         head[21..23].copy_from_slice(&attributes.to_be_bytes());
         head[35..43].copy_from_slice(&time.to_be_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&head[CRC_START..]), &rest);

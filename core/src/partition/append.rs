@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::{Replica, TailBatch, Verdict};
 use crate::batch::{
-    place, verify, BatchError, BatchHead, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL,
+    check_records, place, verify, BatchError, BatchHead, Stamp, ATTRIBUTE_COMPRESSION,
+    ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, HEAD_LEN,
 };
 use crate::error_code::ErrorCode;
 use crate::log::frame::{batch_pieces, seal};
@@ -39,7 +40,7 @@ fn refuse<T>(code: ErrorCode, text: &'static str) -> Result<T, AppendError> {
 impl Replica {
     /// Check one produced batch and append it. The caller stages the frames in the journal.
     pub fn append(&mut self, records: &Bytes, now_ms: i64) -> Result<Appended, AppendError> {
-        let head = self.admit(records, now_ms)?;
+        let (head, stamp) = self.admit(records, now_ms)?;
         if head.has_producer() {
             match self.producers.judge(&head) {
                 Verdict::Next => {}
@@ -56,13 +57,15 @@ impl Replica {
                 }
             }
         }
-        let time = self.config.log_append_time.then_some(now_ms);
-        let (head, front, rest) = place(records, self.log_end, self.leader_epoch, time);
+        let (head, front, rest) = place(records, self.log_end, self.leader_epoch, stamp);
         let frames = self.take(&head, front, rest, now_ms);
         Ok(Appended {
             base_offset: head.base_offset,
             next_offset: head.next_offset(),
-            log_append_time_ms: time.unwrap_or(-1),
+            log_append_time_ms: match stamp {
+                Some(Stamp::LogAppendTime(time)) => time,
+                Some(Stamp::Youngest(_)) | None => -1,
+            },
             frames: Some(frames),
         })
     }
@@ -115,8 +118,13 @@ impl Replica {
         });
     }
 
-    /// Everything that can refuse a batch but its sequence.
-    fn admit(&self, records: &Bytes, now_ms: i64) -> Result<BatchHead, AppendError> {
+    /// Everything that can refuse a batch but its sequence. Returns its head as it was sent, and what
+    /// the broker has to say of its time.
+    fn admit(
+        &self,
+        records: &Bytes,
+        now_ms: i64,
+    ) -> Result<(BatchHead, Option<Stamp>), AppendError> {
         let head = match verify(records) {
             Ok(head) => head,
             Err(BatchError::UnsupportedMagic) => {
@@ -159,20 +167,37 @@ impl Replica {
                 "a producer needs an epoch and a sequence",
             );
         }
+        // What is compressed is passed through as it is.
+        let times = match head.attributes & ATTRIBUTE_COMPRESSION {
+            0 => match check_records(&head, &records[HEAD_LEN..]) {
+                Ok(times) => times,
+                Err(_) => return refuse(ErrorCode::InvalidRecord, "a record is malformed"),
+            },
+            _ => (head.base_timestamp, head.max_timestamp),
+        };
+        self.stamp(&head, times, now_ms).map(|stamp| (head, stamp))
+    }
+
+    /// What the broker has to say of a batch whose oldest and youngest record are of these times.
+    fn stamp(
+        &self,
+        head: &BatchHead,
+        (oldest, youngest): (i64, i64),
+        now_ms: i64,
+    ) -> Result<Option<Stamp>, AppendError> {
         let config = &self.config;
+        if config.log_append_time {
+            return Ok(Some(Stamp::LogAppendTime(now_ms)));
+        }
         let late = now_ms.saturating_sub(config.before_max_ms);
         let early = now_ms.saturating_add(config.after_max_ms);
-        let times = [head.base_timestamp, head.max_timestamp];
-        if !config.log_append_time
-            && times
-                .iter()
-                .any(|time| *time >= 0 && !(late..=early).contains(time))
-        {
+        let outside = |time: i64| time >= 0 && !(late..=early).contains(&time);
+        if outside(oldest) || outside(youngest) {
             return refuse(
                 ErrorCode::InvalidTimestamp,
                 "a timestamp is outside the topic's bounds",
             );
         }
-        Ok(head)
+        Ok((youngest != head.max_timestamp).then_some(Stamp::Youngest(youngest)))
     }
 }

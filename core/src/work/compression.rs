@@ -7,6 +7,8 @@ use std::io::{self, Cursor, Read};
 
 use bytes::Bytes;
 
+use crate::batch::ATTRIBUTE_COMPRESSION;
+
 /// Decompressed bytes of one batch at most; more is not read.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
 /// A snappy block grows to at most so many times its size: a copy of 64 bytes takes three.
@@ -24,7 +26,7 @@ pub struct BadCompression;
 
 /// The records of a batch as they come out of its compression (low three bits of `attributes`).
 pub(super) fn open(attributes: i16, records: &[u8]) -> io::Result<Box<dyn Read + '_>> {
-    let plain: Box<dyn Read + '_> = match attributes & 0x07 {
+    let plain: Box<dyn Read + '_> = match attributes & ATTRIBUTE_COMPRESSION {
         0 => Box::new(records),
         1 => Box::new(flate2::bufread::MultiGzDecoder::new(records)),
         2 => match records.strip_prefix(XERIAL_MAGIC) {
@@ -47,7 +49,7 @@ pub(super) fn open(attributes: i16, records: &[u8]) -> io::Result<Box<dyn Read +
 
 /// A batch's records without their compression, for who wants them all. At most `limit` bytes.
 pub fn plain(attributes: i16, records: &Bytes, limit: u64) -> Result<Bytes, BadCompression> {
-    if attributes & 0x07 == 0 {
+    if attributes & ATTRIBUTE_COMPRESSION == 0 {
         return Ok(records.clone());
     }
     let mut out = Vec::new();
