@@ -1,7 +1,7 @@
 //! Records inside a batch, for clients: building batches and reading them. Uncompressed here; who
 //! decompresses hands in the plain records.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use seedlog_core::batch::{parse_head, BatchHead, CRC_START, HEAD_LEN};
 use seedlog_core::codec::Malformed;
 
@@ -82,23 +82,57 @@ pub fn batches(mut bytes: Bytes) -> Result<Vec<(BatchHead, Bytes)>, Malformed> {
     Ok(found)
 }
 
-/// The records of a batch whose plain (decompressed) records section is `plain`.
-pub fn read(head: &BatchHead, mut plain: Bytes) -> Result<Vec<Record>, Malformed> {
-    let mut records = Vec::new();
+/// A record where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Borrowed<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Timestamp, ms.
+    pub timestamp: i64,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value.
+    pub value: Option<&'a [u8]>,
+    /// Headers.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+/// Go through the records of a batch whose plain (decompressed) records section is `plain`.
+pub fn each<'a>(
+    head: &BatchHead,
+    mut plain: &'a [u8],
+    mut take: impl FnMut(Borrowed<'a>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     for _ in 0..head.record_count {
         let len = get_varint(&mut plain)?;
         let len = usize::try_from(len).map_err(|_| Malformed("a record's length is negative"))?;
-        if len > plain.len() {
-            return Err(Malformed("a record is cut off"));
-        }
-        records.push(read_record(head, plain.split_to(len))?);
+        take(read_record(head, split(&mut plain, len)?)?)?;
     }
+    Ok(())
+}
+
+/// The records of a batch whose plain (decompressed) records section is `plain`.
+pub fn read(head: &BatchHead, plain: Bytes) -> Result<Vec<Record>, Malformed> {
+    let mut records = Vec::new();
+    let keep = |field: &[u8]| plain.slice_ref(field);
+    each(head, &plain, |record| {
+        let headers = record.headers.into_iter();
+        records.push(Record {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(keep),
+            value: record.value.map(keep),
+            headers: headers
+                .map(|(name, value)| (name.to_string(), value.map(keep)))
+                .collect(),
+        });
+        Ok(())
+    })?;
     Ok(records)
 }
 
-fn read_record(head: &BatchHead, mut body: Bytes) -> Result<Record, Malformed> {
-    body.try_get_u8()
-        .map_err(|_| Malformed("a record is empty"))?;
+fn read_record<'a>(head: &BatchHead, mut body: &'a [u8]) -> Result<Borrowed<'a>, Malformed> {
+    split(&mut body, 1)?;
     let timestamp = head.base_timestamp.wrapping_add(get_varint(&mut body)?);
     let offset = head.base_offset.wrapping_add(get_varint(&mut body)?);
     let key = get_bytes(&mut body)?;
@@ -106,16 +140,23 @@ fn read_record(head: &BatchHead, mut body: Bytes) -> Result<Record, Malformed> {
     let mut headers = Vec::new();
     for _ in 0..get_varint(&mut body)? {
         let name = get_bytes(&mut body)?.ok_or(Malformed("a header has no name"))?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| Malformed("a header's name"))?;
+        let name = std::str::from_utf8(name).map_err(|_| Malformed("a header's name"))?;
         headers.push((name, get_bytes(&mut body)?));
     }
-    Ok(Record {
+    Ok(Borrowed {
         offset,
         timestamp,
         key,
         value,
         headers,
     })
+}
+
+fn split<'a>(bytes: &mut &'a [u8], size: usize) -> Result<&'a [u8], Malformed> {
+    let cut_off = Malformed("a record is cut off");
+    let (taken, rest) = bytes.split_at_checked(size).ok_or(cut_off)?;
+    *bytes = rest;
+    Ok(taken)
 }
 
 fn put_varint(out: &mut BytesMut, value: i64) {
@@ -127,12 +168,12 @@ fn put_varint(out: &mut BytesMut, value: i64) {
     out.put_u8(zigzag as u8);
 }
 
-fn get_varint(bytes: &mut Bytes) -> Result<i64, Malformed> {
+fn get_varint(bytes: &mut &[u8]) -> Result<i64, Malformed> {
     let mut value: u64 = 0;
     for shift in (0..64).step_by(7) {
-        let byte = bytes
-            .try_get_u8()
-            .map_err(|_| Malformed("a varint is cut off"))?;
+        let cut_off = Malformed("a varint is cut off");
+        let (byte, rest) = bytes.split_first().ok_or(cut_off)?;
+        *bytes = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(((value >> 1) as i64) ^ -((value & 1) as i64));
@@ -146,12 +187,12 @@ fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
     out.put_slice(bytes.unwrap_or_default());
 }
 
-fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+fn get_bytes<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     match get_varint(bytes)? {
         -1 => Ok(None),
-        len => match usize::try_from(len) {
-            Ok(len) if len <= bytes.len() => Ok(Some(bytes.split_to(len))),
-            _ => Err(Malformed("a field is cut off")),
-        },
+        len => {
+            let len = usize::try_from(len).map_err(|_| Malformed("a field's length"))?;
+            split(bytes, len).map(Some)
+        }
     }
 }

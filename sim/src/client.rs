@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
-use seedlog_core::batch::{CRC_START, HEAD_LEN};
+use seedlog_core::batch::{verify, CRC_START, HEAD_LEN};
+use seedlog_core::codec::Malformed;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{ConnId, Uuid};
 use seedlog_core::work::plain;
@@ -467,7 +468,7 @@ impl Client {
             ErrorCode::None => {
                 history.end(part, fetched.high_watermark, known_end);
                 history.start(part, fetched.log_start_offset);
-                let found = match values(&fetched.records.concat(), offset) {
+                let found = match values(&fetched.records, offset) {
                     Ok(found) => found,
                     Err(reason) => {
                         return history.violate("H2", format!("{part:?}@{offset}: {reason}"))
@@ -550,23 +551,23 @@ pub fn fetch_request(part: Part, offset: i64, max_wait_ms: i32) -> FetchRequest 
 }
 
 /// The values in fetched bytes from `from` on, checked as a client would: CRC and all.
-pub fn values(bytes: &[u8], from: i64) -> Result<Vec<(i64, u64)>, String> {
+pub fn values(pieces: &[Bytes], from: i64) -> Result<Vec<(i64, u64)>, String> {
     let mut found = Vec::new();
-    for (head, batch) in
-        records::batches(Bytes::copy_from_slice(bytes)).map_err(|bad| bad.0.to_string())?
-    {
-        seedlog_core::batch::verify(&batch).map_err(|bad| format!("{bad:?}"))?;
+    let bytes = Bytes::from(pieces.concat());
+    for (head, batch) in records::batches(bytes).map_err(|bad| bad.0.to_string())? {
+        verify(&batch).map_err(|bad| format!("{bad:?}"))?;
         let plain = plain(head.attributes, &batch.slice(HEAD_LEN..), 1 << 20)
             .map_err(|_| "a batch cannot be decompressed")?;
-        for record in records::read(&head, plain).map_err(|bad| bad.0.to_string())? {
+        let each = records::each(&head, &plain, |record| {
             let value = record.value.unwrap_or_default();
-            let id = value.get(..8).ok_or("a value is too short")?;
-            let mut word = [0; 8];
-            word.copy_from_slice(id);
+            let too_short = Malformed("a value is too short");
+            let (word, _) = value.split_first_chunk().ok_or(too_short)?;
             if record.offset >= from {
-                found.push((record.offset, u64::from_be_bytes(word)));
+                found.push((record.offset, u64::from_be_bytes(*word)));
             }
-        }
+            Ok(())
+        });
+        each.map_err(|bad| bad.0.to_string())?;
     }
     Ok(found)
 }

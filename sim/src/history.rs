@@ -33,6 +33,14 @@ pub struct Partition {
     sent_at: BTreeMap<i64, i64>,
 }
 
+impl Partition {
+    /// Offsets from `start` on that were acknowledged or seen, some of them twice.
+    pub fn owed_from(&self, start: i64) -> impl Iterator<Item = i64> + '_ {
+        let acked = self.acked.range(start..).map(|(offset, _)| *offset);
+        acked.chain(self.seen.range(start..).copied())
+    }
+}
+
 /// The history of a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {

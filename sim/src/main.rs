@@ -1,5 +1,8 @@
 //! `seedlog-sim`: run seeds, replay one, plant bugs, measure.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

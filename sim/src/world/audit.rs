@@ -1,7 +1,7 @@
 //! The end of a run: a healed world, one last reader of everything; and the power-cut oracle, which
 //! forks the disk, never the world.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use seedlog_core::api::{PartitionFetched, Request, Response};
 use seedlog_core::contract::{Effects, Halt, Input};
@@ -80,7 +80,7 @@ impl World {
                 audit.tries = 0;
                 audit.end = Some(fetched.high_watermark);
                 audit.start = audit.start.max(fetched.log_start_offset);
-                let found = match values(&fetched.records.concat(), offset) {
+                let found = match values(&fetched.records, offset) {
                     Ok(found) => found,
                     Err(reason) => {
                         return self
@@ -176,17 +176,20 @@ impl World {
         let parts: Vec<Part> = self.history.partitions.keys().copied().collect();
         for part in parts {
             let (found, start, end, faulty) = fork.read_all(part);
-            let known = self.history.part(part).clone();
-            let owed = known.acked.keys().chain(known.seen.iter());
-            let lost = owed.copied().find(|offset| {
-                let excused = faulty && self.damaged.contains(&part);
-                *offset >= start && !found.contains(offset) && !excused
-            });
+            let excused = faulty && self.damaged.contains(&part);
+            let known = self.history.part(part);
+            let lost = match excused {
+                true => None,
+                false => known
+                    .owed_from(start)
+                    .find(|offset| found.binary_search(offset).is_err()),
+            };
+            let cut = start > known.deleted_to && !known.retention && start > 0 && !faulty;
             if let Some(offset) = lost {
                 let text = format!("{part:?}@{offset} is gone after a power cut ({start}..{end})");
                 return self.history.violate("power-cut", text);
             }
-            if start > known.deleted_to && !known.retention && start > 0 && !faulty {
+            if cut {
                 let text = format!("{part:?} starts at {start} after a power cut");
                 return self.history.violate("power-cut", text);
             }
@@ -320,10 +323,9 @@ impl Fork {
         }
     }
 
-    /// Every offset that can be read, the log's start and end, and whether something was faulty.
-    fn read_all(&mut self, part: Part) -> (BTreeSet<i64>, i64, i64, bool) {
-        let (mut found, mut start, mut end, mut next, mut faulty) =
-            (BTreeSet::new(), 0, 0, 0, false);
+    /// Every offset that can be read, in order, the log's start and end, and whether something was faulty.
+    fn read_all(&mut self, part: Part) -> (Vec<i64>, i64, i64, bool) {
+        let (mut found, mut start, mut end, mut next, mut faulty) = (Vec::new(), 0, 0, 0, false);
         for _ in 0..100_000 {
             let Some(fetched) = self.fetch(part, next) else {
                 break;
@@ -331,7 +333,7 @@ impl Fork {
             match fetched.error {
                 ErrorCode::None => {
                     (start, end) = (fetched.log_start_offset, fetched.high_watermark);
-                    let Ok(read) = values(&fetched.records.concat(), next) else {
+                    let Ok(read) = values(&fetched.records, next) else {
                         break;
                     };
                     found.extend(read.iter().map(|(offset, _)| *offset));
