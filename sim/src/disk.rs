@@ -1,6 +1,7 @@
 //! The broker's disk: what the page cache holds, what the device holds, and what a cut leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
@@ -12,8 +13,10 @@ const SECTOR: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 struct File {
-    cache: Vec<u8>,
-    device: Vec<u8>,
+    /// Copied only when it changes while somebody else holds it: a fork of the disk, or a reader.
+    cache: Arc<Vec<u8>>,
+    /// As `cache`.
+    device: Arc<Vec<u8>>,
     /// Writes in the cache that no sync has covered: (number, offset, bytes).
     unsynced: Vec<(u64, usize, Vec<u8>)>,
     /// The name survives a power cut.
@@ -67,7 +70,17 @@ pub enum BadRead {
     Misdirected,
 }
 
-fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+/// Bytes of a file for a reader, without a copy.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn put(bytes: &mut Arc<Vec<u8>>, offset: usize, data: &[u8]) {
+    let bytes = Arc::make_mut(bytes);
     let end = offset + data.len();
     if bytes.len() < end {
         bytes.resize(end, 0);
@@ -124,7 +137,7 @@ impl SimDisk {
             DiskRequest::Allocate { file, len } => self.allocate(file, *len as usize),
             DiskRequest::Truncate { file, len } => {
                 let file = self.files.get_mut(&**file).ok_or(DiskError::NotFound)?;
-                file.cache.truncate(*len as usize);
+                Arc::make_mut(&mut file.cache).truncate(*len as usize);
                 Ok(DiskDone::Done)
             }
             DiskRequest::Rename { from, to } => {
@@ -192,24 +205,27 @@ impl SimDisk {
             self.fired.push("latent-sector-error");
             return Err(DiskError::Io);
         }
-        let mut device;
         let bytes = match past_cache {
-            false => &file.cache,
+            false => file.cache.clone(),
             true => {
                 // Dirty pages are written back first; what a failed sync lost is not dirty any more.
-                device = file.device.clone();
-                file.unsynced
-                    .iter()
-                    .for_each(|(_, at, data)| put(&mut device, *at, data));
-                device.resize(file.cache.len(), 0);
-                &device
+                let mut device = file.device.clone();
+                for (_, at, data) in &file.unsynced {
+                    put(&mut device, *at, data);
+                }
+                if device.len() != file.cache.len() {
+                    Arc::make_mut(&mut device).resize(file.cache.len(), 0);
+                }
+                device
             }
         };
         let from = (offset as usize).min(bytes.len());
         let to = from
             .saturating_add((len as usize).min(cut))
             .min(bytes.len());
-        Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])))
+        Ok(DiskDone::Data(
+            Bytes::from_owner(Shared(bytes)).slice(from..to),
+        ))
     }
 
     fn write(&mut self, name: &str, offset: usize, data: &[u8]) -> Result<(), DiskError> {
@@ -274,7 +290,7 @@ impl SimDisk {
         }
         for bytes in [&mut file.cache, &mut file.device] {
             if bytes.len() < len {
-                bytes.resize(len, 0);
+                Arc::make_mut(bytes).resize(len, 0);
             }
         }
         Ok(DiskDone::Done)
@@ -297,14 +313,14 @@ impl SimDisk {
 
     /// The bytes of a file as the page cache holds them.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        self.files.get(name).map(|file| file.cache.clone())
+        self.files.get(name).map(|file| file.cache.to_vec())
     }
 
     /// Change a file's bytes behind the broker's back.
     pub fn change(&mut self, name: &str, change: &mut dyn FnMut(&mut [u8])) {
         if let Some(file) = self.files.get_mut(name) {
             file.write_back();
-            change(&mut file.device);
+            change(Arc::make_mut(&mut file.device).as_mut_slice());
             file.cache = file.device.clone();
         }
     }
@@ -385,8 +401,8 @@ impl SimDisk {
         let file = self.files.get_mut(&path)?;
         let at = choices.below(file.device.len() as u64) as usize;
         let bit = 1 << choices.below(8);
-        file.device[at] ^= bit;
-        if let Some(byte) = file.cache.get_mut(at) {
+        Arc::make_mut(&mut file.device)[at] ^= bit;
+        if let Some(byte) = Arc::make_mut(&mut file.cache).get_mut(at) {
             *byte ^= bit;
         }
         Some(path)
@@ -395,7 +411,7 @@ impl SimDisk {
 
 /// Nothing, everything, a prefix, any sectors, or garbage in some of them. Returns which.
 fn keep_in_part(
-    device: &mut Vec<u8>,
+    device: &mut Arc<Vec<u8>>,
     at: usize,
     data: &[u8],
     choices: &mut Choices,

@@ -441,12 +441,19 @@ impl World {
     fn carry_out(&mut self, shard: usize, out: Effects) {
         let life = self.life;
         for op in out.disk {
-            let path = path_of(&op.request).to_string();
+            let path = path_of(&op.request);
             let latency = self.latency.between(50, 2_000);
             let start = self.now_us.max(self.stalled_until);
-            let free = self.last_done.get(&path).copied().unwrap_or(0);
-            let done = (start + latency).max(free + 1);
-            self.last_done.insert(path, done);
+            let done = match self.last_done.get_mut(path) {
+                Some(free) => {
+                    *free = (start + latency).max(*free + 1);
+                    *free
+                }
+                None => {
+                    self.last_done.insert(path.to_string(), start + latency);
+                    start + latency
+                }
+            };
             self.at(done, Event::Disk { life, shard, op });
         }
         for job in out.work {

@@ -85,10 +85,9 @@ impl BlockHeader {
     pub fn decode(page: &[u8]) -> Option<BlockHeader> {
         use bytes::Buf;
         let mut bytes = page.get(..BLOCK_HEADER)?;
-        let crc = crc32c::crc32c(&bytes[..BLOCK_HEADER - 4]);
-        if page[BLOCK_HEADER - 4..BLOCK_HEADER] != crc.to_be_bytes()
-            || bytes.get_u32() != BLOCK_MAGIC
-        {
+        let (fields, crc) = bytes.split_at(BLOCK_HEADER - 4);
+        // Most pages are not the first of a block: the magic tells so at once.
+        if bytes.get_u32() != BLOCK_MAGIC || crc != crc32c::crc32c(fields).to_be_bytes() {
             return None;
         }
         Some(BlockHeader {
