@@ -278,7 +278,7 @@ impl Client {
         self.next_order += 1;
         Op::Produce {
             part,
-            batch: match self.next_value % 3 {
+            batch: match self.next_value % 8 {
                 0 => stored(records::build(&batch, producer)),
                 _ => records::build(&batch, producer),
             },

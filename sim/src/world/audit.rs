@@ -173,31 +173,87 @@ impl World {
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);
         }
-        let parts: Vec<Part> = self.history.partitions.keys().copied().collect();
-        for part in parts {
-            let (found, start, end, faulty) = fork.read_all(part);
-            let excused = faulty && self.damaged.contains(&part);
-            let known = self.history.part(part);
-            let lost = match excused {
-                true => None,
-                false => known
-                    .owed_from(start)
-                    .find(|offset| found.binary_search(offset).is_err()),
-            };
-            let cut = start > known.deleted_to && !known.retention && start > 0 && !faulty;
-            if let Some(offset) = lost {
-                let text = format!("{part:?}@{offset} is gone after a power cut ({start}..{end})");
-                return self.history.violate("power-cut", text);
-            }
-            if cut {
-                let text = format!("{part:?} starts at {start} after a power cut");
+        let parts = self.history.partitions.keys().copied();
+        for reading in fork.read_all(parts) {
+            if let Some(text) = self.judge_reading(&reading) {
                 return self.history.violate("power-cut", text);
             }
         }
     }
+
+    /// What is wrong with a partition as it was read after a power cut.
+    fn judge_reading(&mut self, reading: &Reading) -> Option<String> {
+        let Reading {
+            part, start, end, ..
+        } = *reading;
+        let known = self.history.part(part);
+        if !(reading.faulty && self.damaged.contains(&part)) {
+            let value = |offset: &i64| {
+                let at = reading.found.binary_search_by_key(offset, |(at, _)| *at);
+                at.ok().map(|at| reading.found[at].1)
+            };
+            let wrong = |offset: &i64| value(offset).as_ref() != known.at.get(offset);
+            if let Some(offset) = known.owed_from(start).find(wrong) {
+                let told = value(&offset).map_or("gone".to_string(), |value| value.to_string());
+                return Some(format!(
+                    "{part:?}@{offset} is {told} after a power cut ({start}..{end})"
+                ));
+            }
+        }
+        let may_start = known.retention || start <= known.deleted_to.max(0);
+        (!may_start && !reading.faulty)
+            .then(|| format!("{part:?} starts at {start} after a power cut"))
+    }
 }
 
-/// Bytes that a fork is asked for at once.
+/// A partition as a fork reads it.
+struct Reading {
+    part: Part,
+    /// Offsets and values, in order.
+    found: Vec<(i64, u64)>,
+    start: i64,
+    end: i64,
+    next: i64,
+    faulty: bool,
+    over: bool,
+}
+
+impl Reading {
+    fn of(part: Part) -> Reading {
+        Reading {
+            part,
+            found: Vec::new(),
+            start: 0,
+            end: 0,
+            next: 0,
+            faulty: false,
+            over: false,
+        }
+    }
+
+    fn take(&mut self, fetched: &PartitionFetched) {
+        match fetched.error {
+            ErrorCode::None => {
+                (self.start, self.end) = (fetched.log_start_offset, fetched.high_watermark);
+                let read = values(&fetched.records, self.next).unwrap_or_default();
+                match read.last() {
+                    Some((last, _)) => self.next = last + 1,
+                    None => self.over = true,
+                }
+                self.found.extend(read);
+            }
+            ErrorCode::KafkaStorageError => {
+                self.faulty = true;
+                self.next += 1;
+            }
+            ErrorCode::OffsetOutOfRange if self.found.is_empty() && !self.faulty => self.next += 1,
+            _ => self.over = true,
+        }
+        self.over |= self.next > 50_000;
+    }
+}
+
+/// Bytes of a partition that a fork is asked for at once.
 const FORK_FETCH_BYTES: i32 = 256 << 10;
 
 /// Fresh shards on a copy of the disk, stepped plainly.
@@ -300,59 +356,55 @@ impl Fork {
         }
     }
 
-    fn fetch(&mut self, part: Part, offset: i64) -> Option<PartitionFetched> {
+    /// Everything there is in these partitions, much at a time: reading it all again is the oracle's
+    /// greatest cost.
+    fn read_all(&mut self, parts: impl Iterator<Item = Part>) -> Vec<Reading> {
+        let mut readings: Vec<Reading> = parts.map(Reading::of).collect();
+        loop {
+            let mut open: Vec<&mut Reading> = readings
+                .iter_mut()
+                .filter(|reading| !reading.over)
+                .collect();
+            if open.is_empty() {
+                return readings;
+            }
+            let fetched = self.fetch(&open);
+            let mut fetched = fetched.iter();
+            for reading in &mut open {
+                match fetched.next() {
+                    Some(fetched) => reading.take(fetched),
+                    None => reading.over = true,
+                }
+            }
+        }
+    }
+
+    fn fetch(&mut self, readings: &[&mut Reading]) -> Vec<PartitionFetched> {
         self.calls += 1;
-        // Much at a time: reading it all again is the oracle's greatest cost.
-        let mut request = fetch_request(part, offset, 0);
-        request.max_bytes = FORK_FETCH_BYTES;
-        request.topics[0].partitions[0].max_bytes = FORK_FETCH_BYTES;
-        let request = Request::Fetch(request);
+        let mut request = fetch_request((0, 0), 0, 0);
+        request.max_bytes = i32::MAX;
+        request.topics.clear();
+        for reading in readings {
+            let one = fetch_request(reading.part, reading.next, 0);
+            request.topics.extend(one.topics);
+        }
+        for topic in &mut request.topics {
+            topic.partitions[0].max_bytes = FORK_FETCH_BYTES;
+        }
         let input = Input::Client {
             conn: ConnId(1),
             call: CallId(self.calls),
-            request,
+            request: Request::Fetch(request),
         };
         self.inputs.push_back((0, input));
         self.now.mono = Instant(self.now.mono.0 + 1);
         self.run();
-        match self.replies.pop()? {
-            Response::Fetch(response) => {
-                Some(response.topics.into_iter().next()?.1.into_iter().next()?)
+        match self.replies.pop() {
+            Some(Response::Fetch(response)) => {
+                let topics = response.topics.into_iter();
+                topics.flat_map(|(_, parts)| parts).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
-    }
-
-    /// Every offset that can be read, in order, the log's start and end, and whether something was faulty.
-    fn read_all(&mut self, part: Part) -> (Vec<i64>, i64, i64, bool) {
-        let (mut found, mut start, mut end, mut next, mut faulty) = (Vec::new(), 0, 0, 0, false);
-        for _ in 0..100_000 {
-            let Some(fetched) = self.fetch(part, next) else {
-                break;
-            };
-            match fetched.error {
-                ErrorCode::None => {
-                    (start, end) = (fetched.log_start_offset, fetched.high_watermark);
-                    let Ok(read) = values(&fetched.records, next) else {
-                        break;
-                    };
-                    found.extend(read.iter().map(|(offset, _)| *offset));
-                    match read.last() {
-                        Some((last, _)) => next = last + 1,
-                        None => break,
-                    }
-                }
-                ErrorCode::KafkaStorageError => {
-                    faulty = true;
-                    next += 1;
-                }
-                ErrorCode::OffsetOutOfRange if found.is_empty() && !faulty => next += 1,
-                _ => break,
-            }
-            if next > 50_000 {
-                break;
-            }
-        }
-        (found, start, end, faulty)
     }
 }
