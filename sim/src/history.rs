@@ -81,6 +81,10 @@ impl History {
 
     fn stands(&mut self, part: Part, offset: i64, value: u64) {
         let partition = self.part(part);
+        if partition.at.get(&offset) == Some(&value) {
+            // Known, and judged, since then.
+            return;
+        }
         let before = partition.at.insert(offset, value);
         let other = partition.offset_of.insert(value, offset);
         let failed = partition.failed.contains(&value);
