@@ -109,8 +109,9 @@ struct Worker {
     /// Open from the start: `syncfs` tells of errors since then.
     folder: File,
     open: BTreeMap<String, File>,
-    /// The journal, past the page cache; inner `None` where the file system has no direct I/O.
-    direct: Option<Option<File>>,
+    /// The file last written past the page cache, by name; `None` where the file system has no
+    /// direct I/O.
+    direct: Option<(String, Option<File>)>,
     /// Memory for direct writes, used again and again.
     buffer: Vec<u8>,
 }
@@ -159,12 +160,12 @@ impl Worker {
                 self.file(&file, false).and_then(|file| file.set_len(len))
             }
             DiskRequest::Rename { from, to } => {
-                self.open.remove(&*from);
-                self.open.remove(&*to);
+                self.forget(&from);
+                self.forget(&to);
                 fs::rename(self.root.join(&*from), self.root.join(&*to))
             }
             DiskRequest::Unlink { file } => {
-                self.open.remove(&*file);
+                self.forget(&file);
                 match fs::remove_file(self.root.join(&*file)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     other => other,
@@ -172,6 +173,12 @@ impl Worker {
             }
         };
         done.map(|()| DiskDone::Done).map_err(map_error)
+    }
+
+    /// The name will mean another file, or none.
+    fn forget(&mut self, name: &str) {
+        self.open.remove(name);
+        self.direct = self.direct.take().filter(|(known, _)| known != name);
     }
 
     /// The open file; `create` makes it, and its folders, when absent.
@@ -263,7 +270,7 @@ impl Worker {
     fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> DiskResult {
         let size: usize = pieces.iter().map(Bytes::len).sum();
         let whole = size.is_multiple_of(ALIGNED) && offset.is_multiple_of(ALIGNED as u64);
-        if whole && sync && name.starts_with("journal") {
+        if whole && sync && name.ends_with(".ring") {
             if let Some(done) = self.write_direct(name, offset, pieces) {
                 return done;
             }
@@ -300,26 +307,28 @@ impl Worker {
     /// A page that is new to the page cache costs up to 3 us on a virtual machine, more than the
     /// checksums of what it holds; the ring is written once and read only at a start.
     fn write_direct(&mut self, name: &str, offset: u64, pieces: &[Bytes]) -> Option<DiskResult> {
-        if self.direct.is_none() {
+        if self.direct.as_ref().is_none_or(|(known, _)| known != name) {
             let mut options = OpenOptions::new();
             options
                 .write(true)
                 .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
-            self.direct = Some(options.open(self.root.join(name)).ok());
+            let file = options.open(self.root.join(name)).ok();
+            self.direct = Some((name.to_string(), file));
         }
-        let file = self.direct.as_ref()?.as_ref()?;
+        let (_, file) = self.direct.as_mut()?;
+        let direct = file.as_ref()?;
         if self.buffer.is_empty() {
             self.buffer = vec![0; DIRECT_BYTES + ALIGNED];
         }
         let start = self.buffer.as_ptr().align_offset(ALIGNED);
         let buffer = self.buffer.get_mut(start..start + DIRECT_BYTES)?;
-        match write_through(file, buffer, offset, pieces) {
+        match write_through(direct, buffer, offset, pieces) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.direct = Some(None);
+                *file = None;
                 None
             }
             written => {
-                let synced = written.and_then(|()| file.sync_data());
+                let synced = written.and_then(|()| direct.sync_data());
                 Some(synced.map(|()| DiskDone::Done).map_err(map_error))
             }
         }
@@ -377,6 +386,46 @@ fn write_through(file: &File, buffer: &mut [u8], mut at: u64, pieces: &[Bytes]) 
 mod tests {
     use super::*;
     use seedlog_core::ids::OpId;
+
+    #[test]
+    fn what_is_written_past_the_cache_lands_in_the_file_it_names() {
+        let root = std::env::temp_dir().join(format!("seedlog-direct-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("journal")).expect("made");
+        let mut worker = Worker {
+            root: root.clone(),
+            folder: File::open(&root).expect("open"),
+            open: BTreeMap::new(),
+            direct: None,
+            buffer: Vec::new(),
+        };
+        let page = |byte: u8| Bytes::from(vec![byte; ALIGNED]);
+        let mut write = |name: &str, byte: u8| {
+            let pieces = vec![page(byte)];
+            let file: DiskPath = format!("journal/{name}").into();
+            let len = ALIGNED as u64;
+            // A direct write creates nothing.
+            let made = worker.carry_out(DiskRequest::Allocate {
+                file: file.clone(),
+                len,
+            });
+            let written = worker.carry_out(DiskRequest::Write {
+                file,
+                offset: 0,
+                pieces,
+                sync: true,
+            });
+            assert_eq!((made, written), (Ok(DiskDone::Done), Ok(DiskDone::Done)));
+        };
+        for (name, byte) in [("a.ring", 1), ("a.ring", 2), ("b.ring", 3), ("note", 4)] {
+            write(name, byte);
+        }
+        for (name, byte) in [("a.ring", 2), ("b.ring", 3), ("note", 4)] {
+            let held = fs::read(root.join("journal").join(name)).expect("read");
+            assert!(held == page(byte), "{name} holds {:?}", held.first());
+        }
+        fs::remove_dir_all(&root).expect("removed");
+    }
 
     #[test]
     fn operations_on_one_file_end_in_order_and_do_what_they_say() {

@@ -200,16 +200,20 @@ impl Shard {
                 out,
             );
         }
-        match self.stage {
-            Stage::Formatting { pending: 0 } => self.open_journal(true, out),
-            Stage::Formatting { pending } => {
-                let pending = pending - 1;
-                self.stage = Stage::Formatting { pending };
-                if pending == 0 {
-                    // Only now: the entry to be made durable must be there first.
-                    let dir = "journal".into();
-                    self.disk(DiskRequest::SyncDir { dir }, Purpose::Format, out);
-                }
+        let Stage::Formatting { left } = &mut self.stage else {
+            return;
+        };
+        *left -= 1;
+        // Each step only once the one before it is done.
+        match *left {
+            0 => self.open_journal(true, out),
+            1 => {
+                let dir = "journal".into();
+                self.disk(DiskRequest::SyncDir { dir }, Purpose::Format, out);
+            }
+            2 => {
+                let (from, to) = (self.draft(), self.journal.path.clone());
+                self.disk(DiskRequest::Rename { from, to }, Purpose::Format, out);
             }
             _ => {}
         }

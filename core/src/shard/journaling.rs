@@ -716,27 +716,31 @@ impl Shard {
             self.config.directory_id,
             self.config.shard.0,
         );
-        let file = self.journal.path.clone();
-        self.stage = Stage::Formatting { pending: 2 };
-        self.disk(
+        // Under its own name there is never half a journal: it is whole before it is called so.
+        let file = self.draft();
+        let len = pages * PAGE;
+        let requests = [
+            DiskRequest::Unlink { file: file.clone() },
             DiskRequest::Allocate {
                 file: file.clone(),
-                len: pages * PAGE,
+                len,
             },
-            Purpose::Format,
-            out,
-        );
-        let pieces = vec![header.clone(), header];
-        self.disk(
             DiskRequest::Write {
                 file,
                 offset: 0,
-                pieces,
+                pieces: vec![header.clone(), header],
                 sync: true,
             },
-            Purpose::Format,
-            out,
-        );
+        ];
+        self.stage = Stage::Formatting { left: 5 };
+        for request in requests {
+            self.disk(request, Purpose::Format, out);
+        }
+    }
+
+    /// The name of a journal that is being made.
+    pub(super) fn draft(&self) -> Path {
+        format!("{}.new", self.journal.path).into()
     }
 
     /// Whether a completed operation carries a listing or data is the driver's promise.

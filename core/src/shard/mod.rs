@@ -49,8 +49,8 @@ enum Stage {
     Listing,
     /// Reading it.
     Reading,
-    /// Making a new one.
-    Formatting { pending: usize },
+    /// Making a new one: so many operations are left.
+    Formatting { left: usize },
     /// Syncing what was recovered, before anything is promised on it.
     Opening { fresh: bool },
     /// The journal takes frames. Clients are served once metadata is there.
