@@ -4,8 +4,8 @@ power.py BROKER [--images N] [--seed N]
 
 Records every file system call of a broker under load, builds the disks that a power cut at the very
 moment of an answer may leave, starts the broker on each, and looks for everything that had been
-promised by then. The same on a topic that opted out of syncing must lose records: else this harness
-sees nothing.
+promised by then. The same at every moment of a start that moves partitions to another number of
+shards. And on a topic that opted out of syncing it must lose records: else this harness sees nothing.
 """
 import argparse
 import collections
@@ -25,13 +25,19 @@ import wire
 
 PARTITIONS = 4
 # A ring that wraps often, so that cuts fall into write-behind, manifests and reuse.
-OPTIONS = ["--shards", "2", "--journal-initial-bytes", "262144", "--journal-max-bytes", "1048576"]
+RING = ["--journal-initial-bytes", "262144", "--journal-max-bytes", "1048576"]
+SHARDS = 2
+
 # Images need no device: where they lie in memory, many fit into a minute.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 SMALL_SEGMENTS = [("segment.bytes", "100000")]
 
 
-def start(binary, data, log, before=(), options=OPTIONS):
+def with_shards(count):
+    return ["--shards", str(count), *RING]
+
+
+def start(binary, data, log, before=(), options=tuple(with_shards(SHARDS))):
     """A broker on a port of its choice: (process, port)."""
     command = [*before, binary, "dev", "--port", "0", "--data", data, *options]
     with open(log + ".err", "wb") as errors:
@@ -46,20 +52,25 @@ def start(binary, data, log, before=(), options=OPTIONS):
     return process, int(line.split("ready on ")[1].split(",")[0].rsplit(":", 1)[1])
 
 
-def record(binary, work, topic, configs, rounds, seed):
-    """Run a load under strace. Returns the trace's events, what was promised, and the data's root."""
-    data, log = os.path.join(work, "data"), os.path.join(work, "strace")
-    os.mkdir(data)
-    process, port = start(binary, data, log, [*trace.COMMAND, "-o", log])
+def record(binary, data, log, load, shards=SHARDS):
+    """Run a broker under strace, and `load(port)` on it, then kill it: the trace's events, and what the load returned."""
+    process, port = start(binary, data, log, [*trace.COMMAND, "-o", log], with_shards(shards))
     try:
-        error = wire.topic_error(wire.Client(port).call(wire.create(topic, PARTITIONS, configs)))
-        assert error == 0, f"create {topic}: error {error}"
-        promised = promises.Load(port, topic, PARTITIONS, seed, rounds).run()
+        told = load(port)
     finally:
         # The broker itself, not strace, which goes with it.
         subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
         process.wait(60)
-    return trace.read(log), promised, data
+    return trace.read(log), told
+
+
+def produced(topic, configs, rounds, seed):
+    """A load: create a topic and use it; returns what was promised."""
+    def load(port):
+        error = wire.topic_error(wire.Client(port).call(wire.create(topic, PARTITIONS, configs)))
+        assert error == 0, f"create {topic}: error {error}"
+        return promises.Load(port, topic, PARTITIONS, seed, rounds).run()
+    return load
 
 
 def lay_out(image, root, to):
@@ -88,14 +99,14 @@ def read_back(port, topic):
     return records, names
 
 
-def judge(binary, image, root, topic, owed):
+def judge(binary, image, root, topic, owed, shards):
     """Start the broker on an image: (what is missing there or None, whether it warned of losses)."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as work:
         data, log = os.path.join(work, "data"), os.path.join(work, "log")
         os.mkdir(data)
         lay_out(image, root, data)
         try:
-            process, port = start(binary, data, log)
+            process, port = start(binary, data, log, options=with_shards(shards))
         except AssertionError as failure:
             return str(failure), False
         try:
@@ -112,8 +123,8 @@ def judge(binary, image, root, topic, owed):
 class Cuts:
     """Images of one recorded run, drawn from a seed, judged by two threads."""
 
-    def __init__(self, binary, topic, recorded, seed):
-        events, self.promised, self.root = recorded
+    def __init__(self, binary, topic, events, promised, root, seed):
+        self.promised, self.root = promised, root
         self.binary, self.topic, self.seed = binary, topic, seed
         self.model = disk.Model(events, self.root)
         self.departed = promises.departures(events)
@@ -135,13 +146,16 @@ class Cuts:
         assert set(self.promised) <= known, "an answer that a client got does not stand in the trace"
 
     def points(self):
-        """Places in `departed` where an answer with a promise leaves."""
-        return [n for n, (_, correlation) in enumerate(self.departed) if correlation in self.promised]
+        """Moments when an answer with a promise leaves."""
+        return [event.start for event, correlation in self.departed if correlation in self.promised]
+
+    def shards(self, _number):
+        """How many shards the broker is to have on an image."""
+        return SHARDS
 
     def draw(self, number, points):
         choice = random.Random(f"{self.seed}.{number}")
-        place = choice.choice(points)
-        at = self.departed[place][0].start
+        at = choice.choice(points)
         style = disk.STYLES[number % len(disk.STYLES)]
         image, unsynced = self.model.cut(at, choice, style)
         whole, _ = self.model.cut(at, choice, "whole")
@@ -160,7 +174,7 @@ class Cuts:
                 with self.lock:
                     self.skipped += 1
                 continue
-            missing, warned = judge(self.binary, image, self.root, self.topic, owed)
+            missing, warned = judge(self.binary, image, self.root, self.topic, owed, self.shards(number))
             with self.lock:
                 self.images += 1
                 self.styles[style] += 1
@@ -169,7 +183,7 @@ class Cuts:
 
     def run(self, count):
         points = self.points()
-        assert len(points) >= count, f"only {len(points)} answers"
+        assert len(points) >= count, f"only {len(points)} moments to cut at"
         threads = [threading.Thread(target=self.work, args=(count, points)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -178,17 +192,49 @@ class Cuts:
         assert self.images >= count, f"only {self.images} of {self.drawn} images had something unsynced"
 
 
-def campaign(binary, topic, configs, images, seed, rounds):
+class Moves(Cuts):
+    """Cuts while later starts, with other numbers of shards, move partitions between journals."""
+
+    def __init__(self, binary, topic, events, promised, root, seed, first):
+        super().__init__(binary, topic, events, promised, root, seed)
+        self.moments = [event.start for event in events[first:]]
+
+    def points(self):
+        return self.moments
+
+    def shards(self, number):
+        # As before, as was wanted, or yet another number.
+        return [SHARDS, SHARDS + 1, 1, SHARDS + 2][number % 4]
+
+
+def follow(events, later):
+    """One trace after the other; what a killed process left in the page cache is still there."""
+    last = max(event.end for event in events if event.end < 1 << 62) + 1
+    for event in later:
+        event.start += last
+        event.end += last if event.end < 1 << 62 else 0
+    events += later
+
+
+def campaign(binary, topic, configs, images, seed, rounds, moves=()):
     with tempfile.TemporaryDirectory() as work:
         began = time.time()
-        recorded = record(binary, work, topic, configs, rounds, seed)
-        cuts = Cuts(binary, topic, recorded, seed)
+        data, log = os.path.join(work, "data"), os.path.join(work, "strace")
+        os.mkdir(data)
+        events, promised = record(binary, data, log, produced(topic, configs, rounds, seed))
+        first = len(events)
+        for shards in moves:
+            follow(events, record(binary, data, log, lambda port: None, shards)[0])
+        if moves:
+            cuts = Moves(binary, topic, events, promised, data, seed, first)
+        else:
+            cuts = Cuts(binary, topic, events, promised, data, seed)
         cuts.check_model()
-        syncs = sum(event.name in ("fsync", "fdatasync") for event in recorded[0])
+        syncs = sum(event.name in ("fsync", "fdatasync") for event in events)
         segments = sum(path.endswith(".log") for path in cuts.model.names)
         journal = sum(len(data) for path, file in cuts.model.names.items() if path.endswith(".ring")
                       for _, _, _, data in file.writes)
-        print(f"   {topic}: {len(recorded[1])} promises, {len(recorded[0])} calls, {syncs} syncs, "
+        print(f"   {topic}: {len(promised)} promises, {len(events)} calls, {syncs} syncs, "
               f"{journal >> 20} MiB of journal, {segments} segments", flush=True)
         cuts.run(images)
         told = ", ".join(f"{style} {count}" for style, count in sorted(cuts.styles.items()))
@@ -205,6 +251,7 @@ def main():
     args = parser.parse_args()
     print(f"   seed {args.seed}")
     lost = campaign(args.binary, "synced", SMALL_SEGMENTS, args.images, args.seed, 500)
+    lost += campaign(args.binary, "moving", SMALL_SEGMENTS, args.images // 5, args.seed, 100, moves=[SHARDS + 1, 1])
     for number, style, missing, _ in lost[:10]:
         print(f"   image {number} ({style}): {missing}")
     opted_out = [*SMALL_SEGMENTS, ("flush.messages", "1000000")]
