@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
 use crate::disk::Executor;
 use crate::folder::Folder;
+use crate::operator::tell;
 use crate::shard_loop::{self, Event, Lanes};
 
 /// What a broker is started with.
@@ -164,6 +165,7 @@ fn stop(stopping: &mut bool, shards: &[UnboundedSender<Event>]) {
     if std::mem::replace(stopping, true) {
         std::process::exit(130);
     }
+    tell("stopping; another signal ends it at once");
     for shard in shards {
         let _ = shard.send(Event::Input(Input::Shutdown));
     }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{broker, commands};
+use crate::operator::{self, tell};
+use crate::{broker, commands, panics};
 
 /// A durable log that speaks Kafka's protocol.
 #[derive(Debug, Parser)]
@@ -161,7 +162,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("seedlog: {}", failure.text);
+            tell(&failure.text);
             ExitCode::from(failure.code)
         }
     }
@@ -177,16 +178,11 @@ fn journal_bytes(text: &str) -> Result<u64, String> {
 }
 
 fn dev(options: broker::Options) -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        // A broker without one of its threads must not look alive.
-        let text = panic.to_string().replace('\n', " ");
-        eprintln!("seedlog: {text}");
-        std::process::exit(101);
-    }));
+    panics::end_the_process();
     match broker::run(&options, |address| greet(address, &options.data)) {
         Ok(code) => ExitCode::from(code),
         Err(reason) => {
-            eprintln!("seedlog: {reason}");
+            tell(&reason);
             // Other threads may still run; the process must not wait for them.
             std::process::exit(1)
         }
@@ -205,9 +201,12 @@ fn greet(address: SocketAddr, data: &std::path::Path) {
         9092 => String::new(),
         _ => format!(" -b {address}"),
     };
-    println!("seedlog is ready on {address}, data in {}", data.display());
-    println!("try:");
-    println!("  {me} topic create clicks --partitions 3{to}");
-    println!("  echo 'user1:hello' | {me} produce clicks --key-separator :{to}");
-    println!("  {me} consume clicks --until-end{to}");
+    let folder = data.display();
+    operator::greet(&format!(
+        "seedlog is ready on {address}, data in {folder}\n\
+         try:\n  \
+         {me} topic create clicks --partitions 3{to}\n  \
+         echo 'user1:hello' | {me} produce clicks --key-separator :{to}\n  \
+         {me} consume clicks --until-end{to}"
+    ));
 }

@@ -11,6 +11,8 @@ use rustix::fs::{flock, FlockOperation};
 use seedlog_core::ids::{NodeId, Uuid};
 use seedlog_core::shard::shards_to_run;
 
+use crate::operator::tell;
+
 const MAGIC: &[u8; 8] = b"SEEDLOG\x01";
 /// 2: the number of shards is not stamped any more, but noted in the metadata.
 const VERSION: u32 = 2;
@@ -68,7 +70,9 @@ impl Folder {
             }
             [Ok(Some(stamp)), other] | [other, Ok(Some(stamp))] => {
                 if !matches!(other, Ok(Some(_))) {
-                    eprintln!("seedlog: {name}: one copy of the stamp was bad and is written anew");
+                    tell(&format!(
+                        "{name}: one copy of the stamp was bad and is written anew"
+                    ));
                     write_stamp(path, stamp)?;
                 }
                 *stamp

@@ -6,6 +6,8 @@ mod cli;
 mod commands;
 mod disk;
 mod folder;
+mod operator;
+mod panics;
 mod shard_loop;
 mod sockets;
 mod work;

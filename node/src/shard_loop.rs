@@ -13,12 +13,15 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 
 use crate::disk::Executor;
+use crate::operator::tell;
 use crate::sockets::{self, Outbox};
 
 /// Largest request (`socket.request.max.bytes`).
 const FRAME_MAX: usize = 100 << 20;
 /// Chunks of client bytes a turn takes.
 const CHUNKS_PER_TURN: usize = 64;
+/// A client that does not read what it asked for holds up a clean stop no longer than this.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// `check` runs once in this many turns.
 const CHECK_EVERY: u64 = 4096;
 
@@ -89,18 +92,31 @@ pub async fn run(config: Config, seed: [u8; 32], lanes: Lanes) {
         clients,
     };
     let mut over = this.hand_out(&mut out);
-    while !over {
-        over = this.turn(&mut chunks, &mut out).await;
+    let halt = loop {
+        match over {
+            Some(halt) => break halt,
+            None => over = this.turn(&mut chunks, &mut out).await,
+        }
+    };
+    if halt == Halt::Clean {
+        // Answers still in the sockets' queues go out before the process ends.
+        let drained = async {
+            for (_, outbox) in this.conns.values() {
+                outbox.drained().await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
     }
-    // Answers still in the sockets' queues go out before the thread ends.
-    for (_, outbox) in this.conns.values() {
-        outbox.drained().await;
-    }
+    let _ = this.lanes.halted.send((me, halt));
 }
 
 impl Loop {
-    /// Wait for something to do and do it. True when the shard is over.
-    async fn turn(&mut self, chunks: &mut Receiver<ClientBytes>, out: &mut Effects) -> bool {
+    /// Wait for something to do and do it. Says how, when the shard is over.
+    async fn turn(
+        &mut self,
+        chunks: &mut Receiver<ClientBytes>,
+        out: &mut Effects,
+    ) -> Option<Halt> {
         let deadline = self.shard.next_deadline();
         let wait = deadline.map(|at| {
             let past = self.started.elapsed().as_nanos() as u64;
@@ -163,9 +179,7 @@ impl Loop {
             return;
         };
         let received = match chunk {
-            Some(chunk) => codec
-                .receive(chunk)
-                .map_err(|close| eprintln!("seedlog: {}", close.reason)),
+            Some(chunk) => codec.receive(chunk).map_err(|close| tell(&close.reason)),
             None => Err(()),
         };
         outbox.send(codec.take_output());
@@ -186,8 +200,8 @@ impl Loop {
         }
     }
 
-    /// Send out what a turn asked for. True when the shard is over.
-    fn hand_out(&mut self, out: &mut Effects) -> bool {
+    /// Send out what a turn asked for. Says how, when the shard is over.
+    fn hand_out(&mut self, out: &mut Effects) -> Option<Halt> {
         for op in out.disk.drain(..) {
             self.lanes.disk.submit(op);
         }
@@ -213,23 +227,17 @@ impl Loop {
             match note {
                 Note::Ready => drop(self.lanes.ready.send(self.me)),
                 Note::DuplicateSequence | Note::SegmentRolled | Note::Retained { .. } => {}
-                Note::LossyRestart => eprintln!(
-                    "seedlog: shard {}: not stopped cleanly, and a topic had opted out of syncing \
+                Note::LossyRestart => tell(&format!(
+                    "shard {}: not stopped cleanly, and a topic had opted out of syncing \
                      (flush.messages): its last acknowledged records may be lost",
                     self.me.0
-                ),
-                Note::Resharding => eprintln!(
-                    "seedlog: another number of shards is wanted than before: partitions move first"
-                ),
-                note => eprintln!("seedlog: shard {}: {note:?}", self.me.0),
+                )),
+                Note::Resharding => {
+                    tell("another number of shards is wanted than before: partitions move first")
+                }
+                note => tell(&format!("shard {}: {note:?}", self.me.0)),
             }
         }
-        match out.halt.take() {
-            Some(halt) => {
-                let _ = self.lanes.halted.send((self.me, halt));
-                true
-            }
-            None => false,
-        }
+        out.halt.take()
     }
 }

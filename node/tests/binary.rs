@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+
+use bytes::Bytes;
+use seedlog_core::api::*;
+use seedlog_core::ids::Uuid;
+use seedlog_net::client::Connection;
 
 const SEEDLOG: &str = env!("CARGO_BIN_EXE_seedlog");
 
@@ -37,7 +43,11 @@ fn dev(data: &Path) -> Command {
 
 /// Start a broker and wait until it says that it is ready.
 fn start(data: &Path) -> Broker {
-    let mut process = dev(data).stdout(Stdio::piped()).spawn().expect("started");
+    started(&mut dev(data))
+}
+
+fn started(command: &mut Command) -> Broker {
+    let mut process = command.stdout(Stdio::piped()).spawn().expect("started");
     let mut line = String::new();
     let out = process.stdout.as_mut().expect("piped");
     BufReader::new(out).read_line(&mut line).expect("a line");
@@ -52,12 +62,19 @@ fn start(data: &Path) -> Broker {
 }
 
 fn client(broker: &Broker, args: &[&str]) -> String {
-    let out = Command::new(SEEDLOG)
-        .args(args)
-        .args(["-b", &broker.address])
-        .stdin(Stdio::null())
-        .output()
-        .expect("run");
+    client_with(broker, args, &[])
+}
+
+/// Run a command with this standard input; returns its standard output.
+fn client_with(broker: &Broker, args: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(SEEDLOG);
+    command.args(args).args(["-b", &broker.address]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.stderr(Stdio::piped()).spawn().expect("run");
+    let mut stdin = process.stdin.take().expect("piped");
+    stdin.write_all(input).expect("read");
+    drop(stdin);
+    let out = process.wait_with_output().expect("ended");
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{args:?}: {told}");
     String::from_utf8_lossy(&out.stdout).into_owned()
@@ -160,5 +177,121 @@ fn a_damaged_journal_stops_the_start_with_its_name_and_is_left_alone() {
     assert!(told.contains("journal/shard-0.ring"), "{told}");
     let after = fs::read(&ring).expect("readable");
     assert!(after == bytes, "a refused journal was written to");
+    fs::remove_dir_all(&data).expect("removed");
+}
+
+/// Every line of a topic as a reader that starts now finds it, sorted.
+fn all_lines(broker: &Broker, topic: &str) -> Vec<String> {
+    let told = client(broker, &["consume", topic, "--until-end"]);
+    let mut lines: Vec<String> = told.lines().map(str::to_string).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn another_number_of_shards_is_only_another_start() {
+    let data = folder("shards");
+    let with = |shards: &str| started(dev(&data).args(["--shards", shards]));
+    let mut broker = with("2");
+    client(&broker, &["topic", "create", "clicks", "--partitions", "6"]);
+    let lines: Vec<String> = (1000..3000).map(|n| format!("line {n}")).collect();
+    let input = lines.join("\n");
+    client_with(&broker, &["produce", "clicks"], input.as_bytes());
+    for (shards, signal) in [("3", "-KILL"), ("1", "-TERM"), ("2", "-KILL")] {
+        stop(&mut broker, signal);
+        broker = with(shards);
+        assert!(
+            all_lines(&broker, "clicks") == lines,
+            "with {shards} shards"
+        );
+        let journal = fs::read_dir(data.join("journal")).expect("a folder");
+        let names = journal.flatten().map(|entry| entry.file_name());
+        let rings = names.filter(|name| name.to_string_lossy().ends_with(".ring"));
+        assert_eq!(rings.count().to_string(), shards);
+    }
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
+fn fetch(topic: &str, max_wait_ms: i32) -> Request {
+    let partition = PartitionFetch {
+        index: 0,
+        current_leader_epoch: -1,
+        fetch_offset: 0,
+        last_fetched_epoch: -1,
+        max_bytes: 32 << 20,
+    };
+    let topic = TopicRef {
+        name: topic.into(),
+        id: Uuid::ZERO,
+    };
+    Request::Fetch(FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: 32 << 20,
+        session_epoch: -1,
+        topics: vec![TopicFetch {
+            topic,
+            partitions: vec![partition],
+        }],
+        ..Default::default()
+    })
+}
+
+/// The answers that arrive until there are `count`.
+fn answers(stream: &mut TcpStream, codec: &mut Connection, count: usize) -> Vec<Response> {
+    let mut found = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while found.len() < count {
+        let size = stream.read(&mut chunk).expect("read");
+        assert!(size > 0, "closed after {} answers", found.len());
+        let chunk = Bytes::copy_from_slice(&chunk[..size]);
+        let more = codec.receive(chunk).expect("understood");
+        found.extend(more.into_iter().map(|(_, response)| response));
+    }
+    found
+}
+
+#[test]
+fn a_stop_answers_who_waits() {
+    let data = folder("parked");
+    let mut broker = start(&data);
+    client(&broker, &["topic", "create", "empty"]);
+    let mut stream = TcpStream::connect(&broker.address).expect("connected");
+    let mut codec = Connection::new("test");
+    // Both in one piece: when the first is answered, the second has been taken too, and waits.
+    let first = codec
+        .request(&Request::Metadata(MetadataRequest::default()))
+        .1;
+    let second = codec.request(&fetch("empty", 600_000)).1;
+    stream.write_all(&[first, second].concat()).expect("sent");
+    answers(&mut stream, &mut codec, 1);
+    assert_eq!(stop(&mut broker, "-TERM"), Some(0));
+    let answer = answers(&mut stream, &mut codec, 1);
+    assert!(matches!(&answer[0], Response::Fetch(fetch) if fetch.topics.len() == 1));
+    fs::remove_dir_all(&data).expect("removed");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let data = folder("twice");
+    let mut broker = started(dev(&data).stderr(Stdio::piped()));
+    client(&broker, &["topic", "create", "large"]);
+    let line = "x".repeat(100_000);
+    let input = vec![line; 300].join("\n");
+    client_with(&broker, &["produce", "large"], input.as_bytes());
+    // A client that asks for more than sockets hold, and reads no more of it than its size.
+    let mut stream = TcpStream::connect(&broker.address).expect("connected");
+    let (_, frame) = Connection::new("test").request(&fetch("large", 1000));
+    stream.write_all(&frame).expect("sent");
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).expect("an answer begins");
+    assert!(i32::from_be_bytes(size) > 20 << 20);
+    send(&broker, "-TERM");
+    let mut told = String::new();
+    let errors = broker.process.stderr.take().expect("piped");
+    BufReader::new(errors).read_line(&mut told).expect("a line");
+    assert!(told.contains("stopping"), "{told}");
+    assert_eq!(stop(&mut broker, "-INT"), Some(130));
     fs::remove_dir_all(&data).expect("removed");
 }
