@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::operator::{self, tell};
-use crate::{broker, commands, panics};
+use crate::{broker, commands, folder, panics};
 
 /// A durable log that speaks Kafka's protocol.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ enum Command {
         #[arg(long, default_value = "./seedlog-data")]
         data: PathBuf,
         /// Shards (0: one per core). Another number than at the last start moves partitions first.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(folder::SHARDS_MAX)))]
         shards: u16,
         /// First size of each shard's journal, in bytes.
         #[arg(long, default_value_t = 32 << 20, value_parser = journal_bytes)]

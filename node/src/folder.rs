@@ -19,6 +19,8 @@ const VERSION: u32 = 2;
 const LEN: usize = 8 + 4 + 16 + 16 + 4 + 4;
 const COPIES: [&str; 2] = ["stamp.a", "stamp.b"];
 const LOCK: &str = "lock";
+/// Shards of a broker at most: each is five threads.
+pub const SHARDS_MAX: u16 = 256;
 
 /// Who a data folder belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,15 @@ impl Folder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(format!("{}: {e}", path.display())),
         };
-        Ok(shards_to_run(wanted, names.iter().map(String::as_str)))
+        let running = shards_to_run(wanted, names.iter().map(String::as_str));
+        match running {
+            0..=SHARDS_MAX => Ok(running),
+            _ => Err(format!(
+                "{}: shard-{}.ring: there are {SHARDS_MAX} shards at most",
+                path.display(),
+                running - 1
+            )),
+        }
     }
 
     /// Lock the folder and read its stamp; format an empty one.
