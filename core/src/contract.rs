@@ -103,6 +103,8 @@ pub enum Note {
     Resharding,
     /// A segment was closed and a new one begun.
     SegmentRolled,
+    /// A partition's tail was carried forward in the journal.
+    Carried,
     /// Retention removed segments.
     Retained {
         /// How many.

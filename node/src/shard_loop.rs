@@ -226,7 +226,10 @@ impl Loop {
         for note in out.notes.drain(..) {
             match note {
                 Note::Ready => drop(self.lanes.ready.send(self.me)),
-                Note::DuplicateSequence | Note::SegmentRolled | Note::Retained { .. } => {}
+                Note::DuplicateSequence
+                | Note::SegmentRolled
+                | Note::Carried
+                | Note::Retained { .. } => {}
                 Note::LossyRestart => tell(&format!(
                     "shard {}: not stopped cleanly, and a topic had opted out of syncing \
                      (flush.messages): its last acknowledged records may be lost",

@@ -150,6 +150,7 @@ impl Summary {
             ("reshard-cut", 50),
             ("resharded", 50),
             ("work", 50),
+            ("carried", 50),
             ("power-cut-oracle", 2000),
         ];
         let kinds = FaultKind::ALL.iter().map(|kind| kind.name());

@@ -45,6 +45,8 @@ pub struct SimDisk {
     pub fail_write: Option<DiskError>,
     /// The next sync fails.
     pub fail_sync: bool,
+    /// Writes to the segments below this folder fail.
+    pub broken: Option<String>,
     /// Nothing can grow.
     pub full: bool,
     /// The next read of a segment goes wrong so.
@@ -234,6 +236,11 @@ impl SimDisk {
             self.fired.push("disk-full");
             return Err(DiskError::NoSpace);
         }
+        let broken = self.broken.as_deref();
+        if broken.is_some_and(|folder| name.starts_with(folder)) {
+            self.fired.push("broken-folder");
+            return Err(DiskError::Io);
+        }
         let mut taken = data;
         let failure = self.fail_write.take();
         match failure {
@@ -309,6 +316,7 @@ impl SimDisk {
     pub fn heal(&mut self) {
         (self.fail_write, self.fail_sync, self.full) = (None, false, false);
         (self.bad_read, self.misdirect, self.bad_boot_read) = (None, false, false);
+        self.broken = None;
     }
 
     /// The bytes of a file as the page cache holds them.
@@ -365,6 +373,18 @@ impl SimDisk {
             fired.push("writes-reordered");
         }
         (self.fail_write, self.fail_sync, self.bad_read) = (None, false, None);
+    }
+
+    /// The folder of some partition that has a segment, with the slash.
+    pub fn some_folder(&self, value: u64) -> Option<String> {
+        let segments = self.files.keys().filter(|path| path.ends_with(".log"));
+        let mut folders: Vec<&str> = segments
+            .filter_map(|path| path.rsplit_once('/'))
+            .map(|(folder, _)| folder)
+            .collect();
+        folders.dedup();
+        let folder = folders.get(value as usize % folders.len().max(1))?;
+        Some(format!("{folder}/"))
     }
 
     /// A segment that was synced.

@@ -105,6 +105,8 @@ kinds! {
     MisdirectedWrite = "misdirected-write";
     /// The next start cannot read a journal, once.
     BootReadError = "boot-read-error";
+    /// The files of one partition cannot be written for a while.
+    BrokenFolder = "broken-folder";
     /// The broker is stopped, and started with another number of shards from now on.
     Reshard = "reshard";
     }
@@ -174,7 +176,7 @@ impl Plan {
                 let count = match kind {
                     FaultKind::Crash | FaultKind::PowerLoss => choice.between(1, 3),
                     FaultKind::Disconnect => choice.between(4, 10),
-                    FaultKind::Reshard => choice.below(3),
+                    FaultKind::Reshard | FaultKind::BrokenFolder => choice.below(3),
                     FaultKind::WriteError
                     | FaultKind::SyncError
                     | FaultKind::ShortWrite

@@ -82,6 +82,7 @@ enum Event {
     },
     Fault(Fault),
     DiskFreed,
+    FolderMended,
     Ending,
     Restart,
 }
@@ -351,6 +352,7 @@ impl World {
             }
             Event::Fault(fault) => self.fault(fault),
             Event::DiskFreed => self.disk.full = false,
+            Event::FolderMended => self.disk.broken = None,
             Event::Ending => self.ending(),
             Event::Restart => self.start_broker(),
         }
@@ -509,6 +511,7 @@ impl World {
             Note::Ready => self.mark("ready"),
             Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
+            Note::Carried => self.mark("carried"),
             Note::Retained { .. } => self.mark("retained"),
             Note::DuplicateSequence => self.mark("duplicate-sequence"),
             Note::TornTail { .. } => self.mark("torn-tail"),

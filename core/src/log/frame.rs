@@ -39,6 +39,14 @@ pub enum Frame {
         /// Encoded manifest.
         body: Bytes,
     },
+    /// All batches after the segments follow once more, from this offset on, and then a manifest: what
+    /// earlier blocks hold of them does not count.
+    Carried {
+        /// The partition.
+        partition: PartitionId,
+        /// First offset of the first batch.
+        base: i64,
+    },
     /// The partition is gone.
     Drop {
         /// The partition.
@@ -119,6 +127,9 @@ impl Frame {
             Frame::LogStart { partition, offset } => {
                 (3, *partition, Bytes::copy_from_slice(&offset.to_be_bytes()))
             }
+            Frame::Carried { partition, base } => {
+                (8, *partition, Bytes::copy_from_slice(&base.to_be_bytes()))
+            }
             Frame::Manifest { partition, body } => (4, *partition, body.clone()),
             Frame::Drop { partition } => (5, *partition, Bytes::new()),
             Frame::Ledger { offset, body } => (6, ledger(offset), body.clone()),
@@ -168,6 +179,10 @@ impl Frame {
             5 => Frame::Drop { partition },
             6 => Frame::Ledger { offset, body },
             7 => Frame::LedgerSnapshot { offset, body },
+            8 if body.len() == 8 => Frame::Carried {
+                partition,
+                base: body.get_i64(),
+            },
             _ => return Err(BadFrame),
         })
     }
@@ -202,6 +217,7 @@ mod tests {
                 body: Bytes::from_static(b"m"),
             },
             Frame::Drop { partition },
+            Frame::Carried { partition, base: 7 },
             Frame::Ledger {
                 offset: 5,
                 body: Bytes::from_static(b"r"),

@@ -20,7 +20,8 @@ pub const BLOCK_MAGIC: u32 = 0x5ed1_0b10;
 /// Marks the file's header page.
 pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
 /// Version of the journal's format. 2: a manifest says when each segment was last written to. 3: a
-/// block says whether later ones may be acknowledged without a sync. 4: the ledger counts journals.
+/// block says whether later ones may be acknowledged without a sync. 4: the ledger counts journals,
+/// and a partition's tail may be carried forward.
 pub const FORMAT_VERSION: u32 = 4;
 
 /// Where a live block stands.

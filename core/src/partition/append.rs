@@ -97,6 +97,12 @@ impl Replica {
         frames
     }
 
+    /// The journal frame of a batch that is in the tail.
+    pub fn frame_of(&self, batch: &TailBatch) -> [Bytes; 2] {
+        let [front, rest] = &batch.pieces;
+        batch_pieces(self.id, batch.row.seal, front, rest.clone())
+    }
+
     /// Put a batch at the end of the tail: a new one, or one read back from the journal.
     pub fn push_tail(&mut self, head: &BatchHead, seal: u32, pieces: [Bytes; 2], seq: u64) {
         self.note_epoch(head.leader_epoch, head.base_offset);

@@ -106,6 +106,8 @@ pub struct Replica {
     pub pending_start: i64,
     /// While the journal is read back: records below this offset are in a manifest yet to come.
     pub awaits_manifest: Option<i64>,
+    /// The last write-behind failed, and not for want of space.
+    pub failing: bool,
     /// Number of the newest write-behind; completions of an older one are ignored.
     pub job_number: u64,
 }
@@ -136,6 +138,7 @@ impl Replica {
             manifest_pending: false,
             pending_start: 0,
             awaits_manifest: None,
+            failing: false,
             job_number: 0,
         }
     }
@@ -277,6 +280,12 @@ impl Replica {
             let follows = end == front.row.base || (self.job.is_some() && end > front.row.base);
             assert!(follows, "{:?}: tail does not follow the segments", self.id);
         }
+        // A block is freed with the oldest batch in it: later ones must not stand before it.
+        let placed = self.tail.iter().map(|batch| batch.seq);
+        let placed: Vec<u64> = placed
+            .map(|seq| if seq == 0 { u64::MAX } else { seq })
+            .collect();
+        assert!(placed.is_sorted(), "{:?}: blocks {placed:?}", self.id);
         // P1: the log ends where its last batch does.
         let end = self.tail.back().map(|batch| batch.row.next).or(next);
         assert!(

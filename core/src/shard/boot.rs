@@ -144,6 +144,11 @@ impl Shard {
                     replica.producers = Default::default();
                 }
             }
+            Frame::Carried { partition, base } => {
+                let empty = |id| Replica::empty(id, cluster, String::new());
+                let replica = self.replicas.entry(partition);
+                replica.or_insert_with(|| empty(partition)).skip_to(base);
+            }
             Frame::Drop { partition } => drop(self.replicas.remove(&partition)),
             Frame::Ledger { .. } | Frame::LedgerSnapshot { .. } => {
                 let ledger = self

@@ -150,6 +150,14 @@ impl Shard {
             );
             return self.part_done(now, ask, slot, part, out);
         }
+        if replica.failing && replica.tail_bytes > self.journal.failing_tail_max() {
+            let text = "the partition's files cannot be written";
+            let part = failed(ErrorCode::KafkaStorageError, text);
+            if self.may_start_job(now) {
+                self.start_job(now, id, out);
+            }
+            return self.part_done(now, ask, slot, part, out);
+        }
         let appended = match replica.append(&records, now.wall_ms) {
             Ok(appended) => appended,
             Err(error) => {

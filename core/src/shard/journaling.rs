@@ -50,6 +50,8 @@ pub(super) enum Mark {
     Manifest(PartitionId, Option<i64>),
     /// A new log start, and the ask that waits for it.
     LogStart(PartitionId, i64, Option<(u64, u32)>),
+    /// The partition's tail up to this offset once more, and a manifest.
+    Carried(PartitionId, i64),
     /// The partition came from another shard.
     Arrived(PartitionId),
     /// The partition went to another shard.
@@ -89,6 +91,8 @@ pub(super) struct Journal {
     pub tail: u64,
     /// Blocks before this one are being freed.
     pub horizon: u64,
+    /// Bytes of tails carried forward since the horizon moved.
+    pub carried: u64,
     pub attested: u64,
     pub attest_at: Option<Instant>,
     /// Written and acknowledged, not synced: of topics that opted out.
@@ -116,6 +120,7 @@ impl Journal {
             no_jobs_until: Instant(0),
             tail,
             horizon: 0,
+            carried: 0,
             attested: 0,
             attest_at: None,
             unsynced: BTreeMap::new(),
@@ -298,6 +303,7 @@ impl Shard {
                     replica.manifest_seq = seq;
                 }
             }
+            Mark::Carried(id, end) => self.note_carried(*id, *end, seq),
             Mark::Ledger(_) => {
                 if let Some(ledger) = &mut self.ledger {
                     ledger.oldest_seq = ledger.oldest_seq.min(seq);
@@ -426,23 +432,8 @@ impl Shard {
         match mark {
             Mark::Batches(id, end) => self.batches_durable(now, id, end, out),
             Mark::Created(_) => {}
-            Mark::Manifest(id, job_end) => {
-                let Some(replica) = self.replicas.get_mut(&id) else {
-                    return;
-                };
-                replica.manifest_pending = false;
-                let doomed = match job_end {
-                    Some(end) => {
-                        self.journal.jobs -= 1;
-                        replica.manifest_durable(end, seq)
-                    }
-                    None => {
-                        replica.manifest_seq = replica.manifest_seq.max(seq);
-                        std::mem::take(&mut replica.doomed)
-                    }
-                };
-                self.unlink(doomed, out);
-            }
+            Mark::Manifest(id, job_end) => self.manifest_durable(id, job_end, seq, out),
+            Mark::Carried(id, _) => self.manifest_durable(id, None, seq, out),
             Mark::LogStart(id, offset, reply) => {
                 self.log_start_durable(now, id, offset, reply, out)
             }
@@ -458,6 +449,30 @@ impl Shard {
                 }
             }
         }
+    }
+
+    fn manifest_durable(
+        &mut self,
+        id: PartitionId,
+        job_end: Option<i64>,
+        seq: u64,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        replica.manifest_pending = false;
+        let doomed = match job_end {
+            Some(end) => {
+                self.journal.jobs -= 1;
+                replica.manifest_durable(end, seq)
+            }
+            None => {
+                replica.manifest_seq = replica.manifest_seq.max(seq);
+                std::mem::take(&mut replica.doomed)
+            }
+        };
+        self.unlink(doomed, out);
     }
 
     fn unlink(&mut self, files: Vec<Path>, out: &mut Effects) {
@@ -505,6 +520,7 @@ impl Shard {
         if journal.tail >= journal.horizon {
             let live = &journal.ring.live;
             journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
+            journal.carried = 0;
         }
         let horizon = journal.horizon;
         if ledger < horizon {
@@ -551,8 +567,15 @@ impl Shard {
         if replica.tail.is_empty() {
             return self.stage_manifest(id, None);
         }
-        if self.may_start_job(now) {
-            self.start_job(now, id, out);
+        // Whether files can be written again shows only by trying.
+        let failing = replica.failing;
+        if !failing && self.carry(id, out) {
+            return;
+        }
+        match self.may_start_job(now) {
+            true => self.start_job(now, id, out),
+            false if failing => drop(self.carry(id, out)),
+            false => {}
         }
     }
 
@@ -602,8 +625,9 @@ impl Shard {
                 replica.job_failed();
                 self.journal.jobs -= 1;
                 self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
-                if error == DiskError::NoSpace {
-                    self.set_disk_full(true, out);
+                match error {
+                    DiskError::NoSpace => self.set_disk_full(true, out),
+                    _ => replica.failing = true,
                 }
                 return;
             }
@@ -611,6 +635,7 @@ impl Shard {
         replica.advance_job(&knobs);
         match replica.job {
             Some(Job::Manifest { end }) => {
+                replica.failing = false;
                 self.set_disk_full(false, out);
                 self.stage_manifest(id, Some(end));
             }

@@ -4,6 +4,7 @@
 //! deadlines, checkpoints, and the one journal block that makes the turn's promises durable.
 
 mod boot;
+mod carrying;
 mod flushing;
 mod gateway;
 mod host;

@@ -65,6 +65,11 @@ impl World {
                 }
             }
             FaultKind::Crash | FaultKind::PowerLoss => {}
+            FaultKind::BrokenFolder => {
+                self.disk.broken = self.disk.some_folder(fault.value);
+                let after = 200_000 + (fault.value >> 8) % 1_500_000;
+                self.at(self.now_us + after, Event::FolderMended);
+            }
             FaultKind::Reshard => {
                 // Always another number, from 1 to 4. The fault has fired when partitions move.
                 self.wanted_before = self.wanted;
