@@ -51,14 +51,12 @@ impl Shard {
             return false;
         };
         let limit = self.journal.carries(replica.failing);
-        // In one pass over the ring no more is carried than leaves most of it to be freed. Batches
-        // that are only staged come before it; then the tail would not be in the blocks' order.
+        // In one pass over the ring no more is carried than leaves most of it to be freed.
         let room = self.journal.carried + replica.tail_bytes <= self.journal.bytes() / 8;
-        let placed = replica.tail.back().is_some_and(|batch| batch.seq > 0);
         let fits = self
             .journal
             .has_room_to_carry(replica.tail_bytes, replica.failing);
-        if replica.tail_bytes > limit || !room || !placed || !fits {
+        if replica.tail_bytes > limit || !room || !fits {
             return false;
         }
         self.journal.carried += replica.tail_bytes;
@@ -84,7 +82,8 @@ impl Shard {
         true
     }
 
-    /// The tail up to `end` is in block `seq` now.
+    /// The tail up to `end` is in block `seq` now, whatever of it was in others: what was only staged
+    /// was staged before.
     pub(super) fn note_carried(&mut self, id: PartitionId, end: i64, seq: u64) {
         if let Some(replica) = self.replicas.get_mut(&id) {
             let carried = replica.tail.iter_mut();

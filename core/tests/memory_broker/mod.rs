@@ -18,6 +18,8 @@ pub struct Disk {
     durable: BTreeMap<String, Vec<u8>>,
     /// A byte of a file that the device cannot read.
     bad: Option<(String, usize)>,
+    /// Files whose names hold this cannot be written.
+    broken: Option<String>,
 }
 
 impl Disk {
@@ -50,6 +52,9 @@ impl Disk {
                 pieces,
                 sync,
             } => {
+                if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
+                    return Err(DiskError::Io);
+                }
                 let bytes = self.files.entry(file.to_string()).or_default();
                 let data = pieces.concat();
                 let end = offset as usize + data.len();
@@ -323,6 +328,14 @@ impl Broker {
             "bad-sector" => {
                 let at = option("at").expect("at=").parse().expect("number");
                 self.disk.bad = Some((rest[0].to_string(), at));
+                Vec::new()
+            }
+            "break" => {
+                self.disk.broken = Some(rest[0].to_string());
+                Vec::new()
+            }
+            "mend" => {
+                self.disk.broken = None;
                 Vec::new()
             }
             "lose" => {
