@@ -103,6 +103,11 @@ pub enum Note {
     Resharding,
     /// A segment was closed and a new one begun.
     SegmentRolled,
+    /// A partition's files cannot be written; it is tried again, and told once.
+    CannotWrite {
+        /// Its folder.
+        dir: String,
+    },
     /// A partition's tail was carried forward in the journal.
     Carried,
     /// Retention removed segments.

@@ -235,6 +235,9 @@ impl Loop {
                      (flush.messages): its last acknowledged records may be lost",
                     self.me.0
                 )),
+                Note::CannotWrite { dir } => tell(&format!(
+                    "{dir}: its files cannot be written; the partition goes on in the journal while it can"
+                )),
                 Note::Resharding => {
                     tell("another number of shards is wanted than before: partitions move first")
                 }

@@ -512,6 +512,7 @@ impl World {
             Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
             Note::Carried => self.mark("carried"),
+            Note::CannotWrite { .. } => self.mark("cannot-write"),
             Note::Retained { .. } => self.mark("retained"),
             Note::DuplicateSequence => self.mark("duplicate-sequence"),
             Note::TornTail { .. } => self.mark("torn-tail"),

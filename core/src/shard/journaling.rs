@@ -91,8 +91,6 @@ pub(super) struct Journal {
     pub tail: u64,
     /// Blocks before this one are being freed.
     pub horizon: u64,
-    /// Bytes of tails carried forward since the horizon moved.
-    pub carried: u64,
     pub attested: u64,
     pub attest_at: Option<Instant>,
     /// Written and acknowledged, not synced: of topics that opted out.
@@ -120,7 +118,6 @@ impl Journal {
             no_jobs_until: Instant(0),
             tail,
             horizon: 0,
-            carried: 0,
             attested: 0,
             attest_at: None,
             unsynced: BTreeMap::new(),
@@ -520,7 +517,6 @@ impl Shard {
         if journal.tail >= journal.horizon {
             let live = &journal.ring.live;
             journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
-            journal.carried = 0;
         }
         let horizon = journal.horizon;
         if ledger < horizon {
@@ -569,12 +565,9 @@ impl Shard {
         }
         // Whether files can be written again shows only by trying.
         let failing = replica.failing;
-        if !failing && self.carry(id, out) {
-            return;
-        }
         match self.may_start_job(now) {
             true => self.start_job(now, id, out),
-            false if failing => drop(self.carry(id, out)),
+            false if failing => self.carry(id, out),
             false => {}
         }
     }
@@ -627,7 +620,12 @@ impl Shard {
                 self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
                 match error {
                     DiskError::NoSpace => self.set_disk_full(true, out),
-                    _ => replica.failing = true,
+                    _ if replica.failing => {}
+                    _ => {
+                        replica.failing = true;
+                        let dir = replica.dir.clone();
+                        out.notes.push(Note::CannotWrite { dir });
+                    }
                 }
                 return;
             }

@@ -23,6 +23,17 @@ pub struct Disk {
 }
 
 impl Disk {
+    fn write(&mut self, file: &str, offset: usize, data: &[u8]) -> Result<(), DiskError> {
+        if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
+            return Err(DiskError::Io);
+        }
+        let bytes = self.files.entry(file.to_string()).or_default();
+        let end = offset + data.len();
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(data);
+        Ok(())
+    }
+
     fn run(&mut self, request: DiskRequest) -> DiskResult {
         match request {
             DiskRequest::List { dir } => {
@@ -52,16 +63,9 @@ impl Disk {
                 pieces,
                 sync,
             } => {
-                if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
-                    return Err(DiskError::Io);
-                }
-                let bytes = self.files.entry(file.to_string()).or_default();
-                let data = pieces.concat();
-                let end = offset as usize + data.len();
-                bytes.resize(bytes.len().max(end), 0);
-                bytes[offset as usize..end].copy_from_slice(&data);
+                self.write(&file, offset as usize, &pieces.concat())?;
                 if sync {
-                    self.durable.insert(file.to_string(), bytes.clone());
+                    self.run(DiskRequest::Sync { file })?;
                 }
             }
             DiskRequest::Allocate { file, len } => {

@@ -33,6 +33,13 @@ impl World {
         }
     }
 
+    /// Always another number, from 1 to 4. The fault has fired when partitions move.
+    fn want_other_shards(&mut self, value: u64) {
+        self.wanted_before = self.wanted;
+        self.wanted = (self.wanted + (value % 3) as u16) % 4 + 1;
+        self.stop_broker();
+    }
+
     /// Partitions were moving: half of the time the next start wants as many shards as before.
     fn count_cut(&mut self) {
         if self.broker.as_ref().is_some_and(|broker| broker.moving) {
@@ -70,12 +77,7 @@ impl World {
                 let after = 200_000 + (fault.value >> 8) % 1_500_000;
                 self.at(self.now_us + after, Event::FolderMended);
             }
-            FaultKind::Reshard => {
-                // Always another number, from 1 to 4. The fault has fired when partitions move.
-                self.wanted_before = self.wanted;
-                self.wanted = (self.wanted + (fault.value % 3) as u16) % 4 + 1;
-                self.stop_broker();
-            }
+            FaultKind::Reshard => self.want_other_shards(fault.value),
             FaultKind::Pause => {
                 self.mark("pause");
                 self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
