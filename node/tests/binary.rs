@@ -213,6 +213,28 @@ fn another_number_of_shards_is_only_another_start() {
     fs::remove_dir_all(&data).expect("removed");
 }
 
+/// A batch larger than a journal block usually is: one block takes it whole.
+#[test]
+fn a_batch_of_ten_megabytes_goes_in_and_comes_out() {
+    let data = folder("megabytes");
+    let mut command = Command::new(SEEDLOG);
+    command.args(["dev", "--port", "0", "--shards", "1", "--data"]);
+    let mut broker = started(command.arg(&data).stdin(Stdio::null()));
+    let config = ["--config", "max.message.bytes=20000000"];
+    client(
+        &broker,
+        &[&["topic", "create", "large"], &config[..]].concat(),
+    );
+    let line = "y".repeat(10_000_000);
+    client_with(&broker, &["produce", "large"], line.as_bytes());
+    client_with(&broker, &["produce", "large"], b"small");
+    stop(&mut broker, "-KILL");
+    let broker = started(&mut command);
+    assert!(all_lines(&broker, "large") == ["small".to_string(), line]);
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
 fn fetch(topic: &str, max_wait_ms: i32) -> Request {
     let partition = PartitionFetch {
         index: 0,

@@ -17,31 +17,27 @@ use crate::log::frame::Frame;
 use crate::log::journal::{pages_for, PAGE};
 
 impl Journal {
-    /// Bytes of the ring.
-    fn bytes(&self) -> u64 {
-        self.ring.capacity * PAGE
-    }
-
-    /// Room to carry so many bytes: half of what is kept for blocks that free others stays.
+    /// Room to carry so many bytes, in one block: half of what is kept for blocks that free others
+    /// stays.
     fn has_room_to_carry(&self, bytes: u64) -> bool {
         let pages = pages_for(self.staged_bytes as u64 + bytes) + 1;
-        self.ring.leaves(pages, self.ring.capacity / 16)
+        let fits = self.ring.room_for(pages).is_some();
+        fits && self.ring.leaves(pages, self.ring.capacity / 16)
     }
 
-    /// A partition whose files cannot be written takes no batch beyond this.
+    /// A partition whose files cannot be written takes no batch that would make its tail larger.
     pub(super) fn failing_tail_max(&self) -> u64 {
-        self.bytes() / 32
+        self.ring.capacity * PAGE / 8
     }
 }
 
 impl Shard {
-    /// Carry a partition's tail forward, if it is not too large.
+    /// Carry a partition's tail forward, if there is room.
     pub(super) fn carry(&mut self, id: PartitionId, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
-        let size = replica.tail_bytes;
-        if size > self.journal.bytes() / 16 || !self.journal.has_room_to_carry(size) {
+        if !self.journal.has_room_to_carry(replica.tail_bytes) {
             return;
         }
         let end = replica.log_end;

@@ -150,7 +150,8 @@ impl Shard {
             );
             return self.part_done(now, ask, slot, part, out);
         }
-        if replica.failing && replica.tail_bytes > self.journal.failing_tail_max() {
+        let tail = replica.tail_bytes + records.len() as u64;
+        if replica.failing && tail > self.journal.failing_tail_max() {
             let text = "the partition's files cannot be written";
             let part = failed(ErrorCode::KafkaStorageError, text);
             if self.may_start_job(now) {

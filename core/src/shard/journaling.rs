@@ -34,8 +34,10 @@ const ATTEST_AFTER_MS: u64 = 20;
 /// manifests must fit into its last eighth.
 const JOBS_MIN: usize = 32;
 const PAGES_PER_JOB: u64 = 64;
-/// A block holds at most this many bytes of frames, so that a sync never grows without bound.
+/// A block holds at most this many bytes of frames, and at most a part of the ring, so that a sync
+/// never grows without bound; but always one frame.
 const BLOCK_BYTES_MAX: usize = 8 << 20;
+const BLOCKS_PER_RING: u64 = 16;
 /// After a failed write-behind the next try waits this long.
 const RETRY_AFTER_MS: u64 = 500;
 
@@ -154,6 +156,16 @@ impl Journal {
         (std::mem::replace(&mut self.staged, rest), marks)
     }
 
+    fn block_bytes_max(&self) -> usize {
+        BLOCK_BYTES_MAX.min((self.ring.capacity * PAGE / BLOCKS_PER_RING) as usize)
+    }
+
+    /// Bytes of frames that the next block is to hold.
+    fn next_block_bytes(&self) -> usize {
+        let first = self.marks.front().map_or(0, |(_, _, bytes)| *bytes);
+        self.staged_bytes.min(self.block_bytes_max()).max(first)
+    }
+
     /// Room for client batches now. A reserve is kept back for manifests, starts and metadata:
     /// without it a full ring could never be freed. Room that the ring may yet grow by does not count.
     pub fn has_room_for(&self, bytes: usize) -> bool {
@@ -194,7 +206,7 @@ impl Shard {
             return;
         }
         let journal = &self.journal;
-        let whole = pages_for(journal.staged_bytes.min(BLOCK_BYTES_MAX) as u64);
+        let whole = pages_for(journal.next_block_bytes() as u64);
         let mut pages = whole.min(journal.ring.largest_block());
         let mut limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
         let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
@@ -525,7 +537,7 @@ impl Shard {
         for (seq, id) in oldest {
             if seq >= horizon
                 || self.journal.jobs >= self.journal.jobs_max()
-                || self.journal.staged_bytes > BLOCK_BYTES_MAX / 2
+                || self.journal.staged_bytes > self.journal.block_bytes_max() / 2
             {
                 break;
             }
