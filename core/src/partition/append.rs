@@ -70,6 +70,15 @@ impl Replica {
         })
     }
 
+    /// This batch is in the log already: its producer sent it again.
+    pub fn has(&self, records: &Bytes, now_ms: i64) -> bool {
+        let duplicate = |head: BatchHead| {
+            head.has_producer() && matches!(self.producers.judge(&head), Verdict::Duplicate(..))
+        };
+        self.admit(records, now_ms)
+            .is_ok_and(|(head, _)| duplicate(head))
+    }
+
     /// M63: the producer table learns of a batch that is not appended.
     pub fn note_producer_early(&mut self, records: &Bytes, now_ms: i64) {
         if self.admit(records, now_ms).is_ok() {

@@ -143,18 +143,17 @@ impl Shard {
             // M63: the table learns of a batch that is then refused.
             replica.note_producer_early(&records, now.wall_ms);
         }
-        if !room {
-            let part = failed(
-                ErrorCode::KafkaStorageError,
-                "the disk is full or the journal has no room",
-            );
-            return self.part_done(now, ask, slot, part, out);
-        }
         let tail = replica.tail_bytes + records.len() as u64;
-        if replica.failing && tail > self.journal.failing_tail_max() {
-            let text = "the partition's files cannot be written";
+        let full = replica.failing && tail > self.journal.failing_tail_max();
+        // What is in the log already needs no room: refused, it would be acknowledged after others
+        // that were sent later.
+        if (!room || full) && !replica.has(&records, now.wall_ms) {
+            let text = match room {
+                true => "the partition's files cannot be written",
+                false => "the disk is full or the journal has no room",
+            };
             let part = failed(ErrorCode::KafkaStorageError, text);
-            if self.may_start_job(now) {
+            if full && self.may_start_job(now) {
                 self.start_job(now, id, out);
             }
             return self.part_done(now, ask, slot, part, out);
