@@ -15,6 +15,7 @@ use crate::contract::{Effects, Note};
 use crate::ids::PartitionId;
 use crate::log::frame::Frame;
 use crate::log::journal::{pages_for, PAGE};
+use crate::partition::Replica;
 
 impl Journal {
     /// Room to carry so many bytes, in one block: half of what is kept for blocks that free others
@@ -25,13 +26,25 @@ impl Journal {
         fits && self.ring.leaves(pages, self.ring.capacity / 16)
     }
 
-    /// A partition whose files cannot be written takes no batch that would make its tail larger.
-    pub(super) fn failing_tail_max(&self) -> u64 {
+    /// Partitions whose files cannot be written take no batch that would make their tails larger than
+    /// this together.
+    fn failing_bytes_max(&self) -> u64 {
         self.ring.capacity * PAGE / 8
     }
 }
 
 impl Shard {
+    /// So many bytes more would be too much to carry for a partition that cannot be written behind.
+    pub(super) fn is_too_much_to_carry(&self, id: PartitionId, bytes: usize) -> bool {
+        let failing = |replica: &&Replica| replica.failing;
+        if self.replicas.get(&id).filter(failing).is_none() {
+            return false;
+        }
+        let tails = self.replicas.values().filter(failing);
+        let carried: u64 = tails.map(|replica| replica.tail_bytes).sum();
+        carried + bytes as u64 > self.journal.failing_bytes_max()
+    }
+
     /// Carry a partition's tail forward, if there is room.
     pub(super) fn carry(&mut self, id: PartitionId, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&id) else {

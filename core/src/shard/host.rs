@@ -134,6 +134,7 @@ impl Shard {
     ) {
         let index = id.index as i32;
         let room = self.journal.has_room_for(records.len());
+        let full = self.is_too_much_to_carry(id, records.len());
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
@@ -143,8 +144,6 @@ impl Shard {
             // M63: the table learns of a batch that is then refused.
             replica.note_producer_early(&records, now.wall_ms);
         }
-        let tail = replica.tail_bytes + records.len() as u64;
-        let full = replica.failing && tail > self.journal.failing_tail_max();
         // What is in the log already needs no room: refused, it would be acknowledged after others
         // that were sent later.
         if (!room || full) && !replica.has(&records, now.wall_ms) {

@@ -535,10 +535,7 @@ impl Shard {
             self.stage_snapshot();
         }
         for (seq, id) in oldest {
-            if seq >= horizon
-                || self.journal.jobs >= self.journal.jobs_max()
-                || self.journal.staged_bytes > self.journal.block_bytes_max() / 2
-            {
+            if seq >= horizon || self.journal.jobs >= self.journal.jobs_max() {
                 break;
             }
             self.checkpoint_one(now, id, out);
@@ -572,8 +569,13 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
             return;
         };
+        // What is staged is on its way; more of it would only wait behind it. A write-behind does not.
+        let crowded = self.journal.staged_bytes > self.journal.block_bytes_max() / 2;
         if replica.tail.is_empty() {
-            return self.stage_manifest(id, None);
+            return match crowded {
+                true => {}
+                false => self.stage_manifest(id, None),
+            };
         }
         // Whether files can be written again shows only by trying.
         let failing = replica.failing;
