@@ -155,7 +155,8 @@ fn with_progress(seeds: &[u64], jobs: u64, mode: Mode) -> Reports {
 
 fn campaign(reports: &Reports, hashes: Option<&Path>) -> ExitCode {
     let summary = Summary::of(&reports.all, reports.started, reports.cpu);
-    for report in reports.all.iter().filter(|r| !r.violations.is_empty()) {
+    let bad = |report: &&Report| !report.violations.is_empty() || report.undecided;
+    for report in reports.all.iter().filter(bad) {
         card(report, &Plan::of(report.seed), &report.seed.to_string());
     }
     print!("{summary}");
@@ -198,6 +199,9 @@ fn compare(reports: &Reports, file: &Path, plain: bool) -> ExitCode {
 fn card(report: &Report, plan: &Plan, what: &str) {
     for (rule, text) in report.violations.iter().take(3) {
         println!("FAIL {rule}  seed {}  {text}", report.seed);
+    }
+    if report.undecided {
+        println!("UNDECIDED  seed {}", report.seed);
     }
     let file = format!("seed-{}.sim", report.seed);
     if what.parse::<u64>().is_ok() && std::fs::write(&file, plan.to_text()).is_ok() {
