@@ -51,6 +51,8 @@ pub fn create_topics_response<C: Codec>(c: &mut C, m: &mut CreateTopicsResponse)
                 c.bool(&mut false)?;
                 c.tags()
             })?;
+        } else if c.reading() {
+            (topic.partitions, topic.replication_factor) = (-1, -1);
         }
         c.tags()
     })?;
@@ -77,7 +79,9 @@ pub fn delete_topics_response<C: Codec>(c: &mut C, m: &mut DeleteTopicsResponse)
     let v = c.version();
     c.fixed_i32(0)?;
     c.array(&mut m.topics, |c, (topic, error, message)| {
+        // Null where the topic was asked for by an id that nobody has.
         let mut name = Some(std::mem::take(&mut topic.name));
+        name = name.filter(|name| v < 6 || !name.is_empty());
         c.nullable_string(&mut name)?;
         topic.name = name.unwrap_or_default();
         if v >= 6 {

@@ -44,9 +44,7 @@ pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
             c.error(&mut part.error)?;
             c.i64(&mut part.base_offset)?;
             c.i64(&mut part.log_append_time_ms)?;
-            if v >= 5 {
-                c.i64(&mut part.log_start_offset)?;
-            }
+            optional_offset(c, &mut part.log_start_offset, v >= 5)?;
             if v >= 8 {
                 // Errors of single records: a batch is taken or refused as a whole here.
                 c.array(&mut Vec::new(), |c, index: &mut i32| {
@@ -122,6 +120,18 @@ fn optional_epoch<C: Codec>(c: &mut C, epoch: &mut i32, present: bool) -> Visit 
     }
 }
 
+fn optional_offset<C: Codec>(c: &mut C, offset: &mut i64, present: bool) -> Visit {
+    match present {
+        true => c.i64(offset),
+        false => {
+            if c.reading() {
+                *offset = -1;
+            }
+            Ok(())
+        }
+    }
+}
+
 pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
     let v = c.version();
     c.fixed_i32(0)?;
@@ -136,9 +146,7 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             c.error(&mut part.error)?;
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;
-            if v >= 5 {
-                c.i64(&mut part.log_start_offset)?;
-            }
+            optional_offset(c, &mut part.log_start_offset, v >= 5)?;
             // Aborted transactions: none are served.
             c.array(&mut Vec::new(), |c, producer: &mut i64| {
                 c.i64(producer)?;

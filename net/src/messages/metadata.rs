@@ -2,7 +2,10 @@
 
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
-use seedlog_core::ids::Uuid;
+use seedlog_core::ids::{NodeId, Uuid};
+
+/// What a version says that does not name the controller.
+const NO_NODE: NodeId = NodeId(-1);
 
 /// Host and port by which this connection reached the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,10 @@ pub struct Address {
 
 pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     let v = c.version();
+    // v0 has no null: an empty list means all topics.
+    if v == 0 && !c.reading() {
+        m.topics.get_or_insert_default();
+    }
     c.nullable_array(&mut m.topics, |c, topic| {
         if v >= 10 {
             c.uuid(&mut topic.id)?;
@@ -26,9 +33,8 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
         }
         c.tags()
     })?;
-    // v0 has no null: an empty list means all topics.
-    if v == 0 && m.topics.as_ref().is_some_and(Vec::is_empty) {
-        m.topics = None;
+    if c.reading() && v == 0 {
+        m.topics = m.topics.take().filter(|topics| !topics.is_empty());
     }
     if c.reading() && v < 4 {
         m.allow_auto_topic_creation = true;
@@ -71,6 +77,8 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
     }
     if v >= 1 {
         c.node(&mut m.controller)?;
+    } else if c.reading() {
+        m.controller = NO_NODE;
     }
     c.array(&mut m.topics, |c, topic| self::topic(c, topic))?;
     if (8..=10).contains(&v) {
@@ -106,6 +114,8 @@ fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
         c.node(&mut partition.leader)?;
         if v >= 7 {
             c.i32(&mut partition.leader_epoch)?;
+        } else if c.reading() {
+            partition.leader_epoch = -1;
         }
         c.array(&mut partition.replicas, |c, node| c.node(node))?;
         c.array(&mut partition.isr, |c, node| c.node(node))?;
