@@ -1,5 +1,5 @@
 //! Both directions against another codec: the crate `kafka-protocol`, generated from Kafka's own
-//! schemas. (`oracle.rs` compares the bytes that we write; here what either side writes is read.)
+//! schemas.
 //!
 //! At every version that we advertise, four frames are exchanged and must be read as they were
 //! meant: the crate's request by our server, our server's answer by the crate, our client's request
