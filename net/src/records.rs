@@ -2,7 +2,7 @@
 //! decompresses hands in the plain records.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use seedlog_core::batch::{parse_head, BatchHead, CRC_START, HEAD_LEN};
+use seedlog_core::batch::{complete, parse_head, put_varint, take_record, BatchHead, HEAD_LEN};
 use seedlog_core::codec::Malformed;
 
 /// One record.
@@ -62,10 +62,7 @@ pub fn build(records: &[Record], producer: Option<Producer>) -> Bytes {
         put_varint(&mut out, body.len() as i64);
         out.put_slice(&body);
     }
-    let length = (out.len() - 12) as i32;
-    out[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&out[CRC_START..]);
-    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    complete(&mut out);
     out.freeze()
 }
 
@@ -104,9 +101,14 @@ pub fn each<'a>(
     mut take: impl FnMut(Borrowed<'a>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     for _ in 0..head.record_count {
-        let len = get_varint(&mut plain)?;
-        let len = usize::try_from(len).map_err(|_| Malformed("a record's length is negative"))?;
-        take(read_record(head, split(&mut plain, len)?)?)?;
+        let record = take_record(&mut plain)?;
+        take(Borrowed {
+            offset: head.base_offset.wrapping_add(record.offset_delta),
+            timestamp: head.base_timestamp.wrapping_add(record.time_delta),
+            key: record.key,
+            value: record.value,
+            headers: record.headers.collect::<Result<_, _>>()?,
+        })?;
     }
     Ok(())
 }
@@ -131,68 +133,7 @@ pub fn read(head: &BatchHead, plain: Bytes) -> Result<Vec<Record>, Malformed> {
     Ok(records)
 }
 
-fn read_record<'a>(head: &BatchHead, mut body: &'a [u8]) -> Result<Borrowed<'a>, Malformed> {
-    split(&mut body, 1)?;
-    let timestamp = head.base_timestamp.wrapping_add(get_varint(&mut body)?);
-    let offset = head.base_offset.wrapping_add(get_varint(&mut body)?);
-    let key = get_bytes(&mut body)?;
-    let value = get_bytes(&mut body)?;
-    let mut headers = Vec::new();
-    for _ in 0..get_varint(&mut body)? {
-        let name = get_bytes(&mut body)?.ok_or(Malformed("a header has no name"))?;
-        let name = std::str::from_utf8(name).map_err(|_| Malformed("a header's name"))?;
-        headers.push((name, get_bytes(&mut body)?));
-    }
-    Ok(Borrowed {
-        offset,
-        timestamp,
-        key,
-        value,
-        headers,
-    })
-}
-
-fn split<'a>(bytes: &mut &'a [u8], size: usize) -> Result<&'a [u8], Malformed> {
-    let cut_off = Malformed("a record is cut off");
-    let (taken, rest) = bytes.split_at_checked(size).ok_or(cut_off)?;
-    *bytes = rest;
-    Ok(taken)
-}
-
-fn put_varint(out: &mut BytesMut, value: i64) {
-    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    while zigzag >= 0x80 {
-        out.put_u8((zigzag as u8 & 0x7f) | 0x80);
-        zigzag >>= 7;
-    }
-    out.put_u8(zigzag as u8);
-}
-
-fn get_varint(bytes: &mut &[u8]) -> Result<i64, Malformed> {
-    let mut value: u64 = 0;
-    for shift in (0..64).step_by(7) {
-        let cut_off = Malformed("a varint is cut off");
-        let (byte, rest) = bytes.split_first().ok_or(cut_off)?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(((value >> 1) as i64) ^ -((value & 1) as i64));
-        }
-    }
-    Err(Malformed("a varint is too long"))
-}
-
 fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
     put_varint(out, bytes.map_or(-1, |bytes| bytes.len() as i64));
     out.put_slice(bytes.unwrap_or_default());
-}
-
-fn get_bytes<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
-    match get_varint(bytes)? {
-        -1 => Ok(None),
-        len => {
-            let len = usize::try_from(len).map_err(|_| Malformed("a field's length"))?;
-            split(bytes, len).map(Some)
-        }
-    }
 }

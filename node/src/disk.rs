@@ -49,13 +49,7 @@ impl Executor {
         let spawn = |name: String| -> io::Result<Sender<DiskOp>> {
             let (send, receive) = channel();
             let done = done.clone();
-            let worker = Worker {
-                root: root.to_path_buf(),
-                folder: File::open(root)?,
-                open: BTreeMap::new(),
-                direct: None,
-                buffer: Vec::new(),
-            };
+            let worker = Worker::new(root)?;
             let run = move || worker.run(&receive, &done);
             thread::Builder::new().name(name).spawn(run)?;
             Ok(send)
@@ -125,6 +119,16 @@ fn map_error(error: io::Error) -> DiskError {
 }
 
 impl Worker {
+    fn new(root: &Path) -> io::Result<Worker> {
+        Ok(Worker {
+            root: root.to_path_buf(),
+            folder: File::open(root)?,
+            open: BTreeMap::new(),
+            direct: None,
+            buffer: Vec::new(),
+        })
+    }
+
     fn run(mut self, receive: &Receiver<DiskOp>, done: &UnboundedSender<Event>) {
         while let Ok(DiskOp { op, request }) = receive.recv() {
             let result = self.carry_out(request);
@@ -392,13 +396,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("seedlog-direct-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(root.join("journal")).expect("made");
-        let mut worker = Worker {
-            root: root.clone(),
-            folder: File::open(&root).expect("open"),
-            open: BTreeMap::new(),
-            direct: None,
-            buffer: Vec::new(),
-        };
+        let mut worker = Worker::new(&root).expect("open");
         let page = |byte: u8| Bytes::from(vec![byte; ALIGNED]);
         let mut write = |name: &str, byte: u8| {
             let pieces = vec![page(byte)];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
-use seedlog_core::batch::{verify, CRC_START, HEAD_LEN};
+use seedlog_core::batch::{complete, verify, HEAD_LEN};
 use seedlog_core::codec::Malformed;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{ConnId, Uuid};
@@ -508,10 +508,7 @@ fn stored(batch: Bytes) -> Bytes {
     let block = records.len() as u32 | UNCOMPRESSED;
     let mut out = [head, &FRAME, &block.to_le_bytes(), records, &[0; 4]].concat();
     out[22] |= LZ4;
-    let length = (out.len() - 12) as u32;
-    out[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&out[CRC_START..]);
-    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    complete(&mut out);
     out.into()
 }
 

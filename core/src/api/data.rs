@@ -185,6 +185,19 @@ pub struct PartitionOffset {
     pub leader_epoch: i32,
 }
 
+impl PartitionOffset {
+    /// No offset, and why; without an error, no record is that young.
+    pub fn none(index: i32, error: ErrorCode) -> PartitionOffset {
+        PartitionOffset {
+            index,
+            error,
+            timestamp: -1,
+            offset: -1,
+            leader_epoch: -1,
+        }
+    }
+}
+
 /// OffsetForLeaderEpoch.
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct OffsetForLeaderEpochRequest {

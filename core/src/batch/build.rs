@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{CRC_START, HEAD_LEN};
+use super::{complete, put_varint, HEAD_LEN};
 
 /// What the head of a new batch says. Offsets are patched when it is placed.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub fn build_batch(spec: BatchSpec, records: &[(Option<&[u8]>, &[u8])]) -> Bytes
     }
     let mut batch = BytesMut::with_capacity(HEAD_LEN + body.len());
     batch.put_i64(0);
-    batch.put_i32((HEAD_LEN - 12 + body.len()) as i32);
+    batch.put_i32(0);
     batch.put_i32(-1);
     batch.put_u8(2);
     batch.put_u32(0);
@@ -65,18 +65,8 @@ pub fn build_batch(spec: BatchSpec, records: &[(Option<&[u8]>, &[u8])]) -> Bytes
     batch.put_i32(spec.base_sequence);
     batch.put_i32(records.len() as i32);
     batch.put_slice(&body);
-    let crc = crc32c::crc32c(&batch[CRC_START..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    complete(&mut batch);
     batch.freeze()
-}
-
-fn put_varint(out: &mut BytesMut, value: i64) {
-    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    while zigzag >= 0x80 {
-        out.put_u8((zigzag as u8 & 0x7f) | 0x80);
-        zigzag >>= 7;
-    }
-    out.put_u8(zigzag as u8);
 }
 
 #[cfg(test)]

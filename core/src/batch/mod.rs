@@ -4,10 +4,10 @@
 //! patching 12 bytes of a small head; the body is never touched unless the topic demands it.
 
 mod build;
-mod structure;
+mod records;
 
 pub use build::{build_batch, BatchSpec};
-pub use structure::check_records;
+pub use records::{check_records, get_varint, put_varint, take_record, Headers, RawRecord};
 
 use bytes::{Bytes, BytesMut};
 
@@ -155,6 +155,14 @@ pub fn verify(bytes: &[u8]) -> Result<BatchHead, BatchError> {
         return Err(BatchError::BadCrc);
     }
     Ok(head)
+}
+
+/// Give a batch whose other bytes all stand its length and its CRC.
+pub fn complete(batch: &mut [u8]) {
+    let length = (batch.len() - 12) as i32;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[CRC_START..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// What the broker says of a batch's time, where it does not take the producer's word for it.

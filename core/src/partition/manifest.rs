@@ -4,6 +4,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Producers, Replica, Segment};
+use crate::log::frame::Frame;
 
 const VERSION: u8 = 1;
 
@@ -33,6 +34,12 @@ impl Replica {
         }
         self.producers.encode(&mut out);
         out.freeze()
+    }
+
+    /// That manifest as a frame of the journal.
+    pub fn manifest_frame(&self, end: i64) -> Bytes {
+        let (partition, body) = (self.id, self.manifest(end));
+        Frame::Manifest { partition, body }.encode()
     }
 
     /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad.

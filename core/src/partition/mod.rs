@@ -282,10 +282,8 @@ impl Replica {
         }
         // A block is freed with the oldest batch in it: later ones must not stand before it.
         let placed = self.tail.iter().map(|batch| batch.seq);
-        let placed: Vec<u64> = placed
-            .map(|seq| if seq == 0 { u64::MAX } else { seq })
-            .collect();
-        assert!(placed.is_sorted(), "{:?}: blocks {placed:?}", self.id);
+        let placed = placed.map(|seq| if seq == 0 { u64::MAX } else { seq });
+        assert!(placed.is_sorted(), "{:?}: tail out of order", self.id);
         // P1: the log ends where its last batch does.
         let end = self.tail.back().map(|batch| batch.row.next).or(next);
         assert!(

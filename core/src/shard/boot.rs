@@ -129,25 +129,20 @@ impl Shard {
                 }
             }
             Frame::Manifest { partition, body } => {
-                let empty = |id| Replica::empty(id, cluster, String::new());
-                let replica = self
-                    .replicas
-                    .entry(partition)
-                    .or_insert_with(|| empty(partition));
+                let knobs = self.config.knobs;
+                let replica = self.replica_at(partition);
                 replica
                     .adopt_manifest(body, seq)
                     .ok_or("a manifest is bad")?;
-                if self.config.knobs.next_offset_from_segments && replica.tail.is_empty() {
+                if knobs.next_offset_from_segments && replica.tail.is_empty() {
                     replica.log_end = replica.segments.last().map_or(0, |segment| segment.end);
                 }
-                if self.config.knobs.forget_producers {
+                if knobs.forget_producers {
                     replica.producers = Default::default();
                 }
             }
             Frame::Carried { partition, base } => {
-                let empty = |id| Replica::empty(id, cluster, String::new());
-                let replica = self.replicas.entry(partition);
-                replica.or_insert_with(|| empty(partition)).skip_to(base);
+                self.replica_at(partition).skip_to(base);
             }
             Frame::Drop { partition } => drop(self.replicas.remove(&partition)),
             Frame::Ledger { .. } | Frame::LedgerSnapshot { .. } => {
@@ -159,6 +154,13 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// The replica as read back so far: a manifest yet to come names its folder.
+    fn replica_at(&mut self, id: PartitionId) -> &mut Replica {
+        let cluster = self.config.cluster_id;
+        let replica = self.replicas.entry(id);
+        replica.or_insert_with(|| Replica::empty(id, cluster, String::new()))
     }
 
     /// A batch read back. What lies between it and the log so far must be in a later manifest: its
@@ -178,11 +180,8 @@ impl Shard {
         if found != stored && !self.config.knobs.ignore_seal {
             return Err("a batch carries another place's seal".into());
         }
-        let empty = |id| Replica::empty(id, cluster, String::new());
-        let replica = self
-            .replicas
-            .entry(partition)
-            .or_insert_with(|| empty(partition));
+        let forgets = self.config.knobs.forget_producers;
+        let replica = self.replica_at(partition);
         if base < replica.log_end {
             return Err(format!("offset {base} follows {}", replica.log_end));
         }
@@ -192,7 +191,7 @@ impl Shard {
         }
         let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
         replica.push_tail(&head, stored, pieces, seq);
-        if head.has_producer() && !self.config.knobs.forget_producers {
+        if head.has_producer() && !forgets {
             replica.producers.record(&head, now.wall_ms);
         }
         Ok(())

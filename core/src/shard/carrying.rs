@@ -63,11 +63,7 @@ impl Shard {
         for batch in &replica.tail {
             frames.extend(replica.frame_of(batch));
         }
-        let manifest = Frame::Manifest {
-            partition: id,
-            body: replica.manifest(covered),
-        };
-        frames.push(manifest.encode());
+        frames.push(replica.manifest_frame(covered));
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         self.journal.stage(frames, Mark::Carried(id, end));

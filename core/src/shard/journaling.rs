@@ -23,7 +23,6 @@ use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Halt, Note};
 use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
 use crate::ids::{PartitionId, ShardId};
-use crate::log::frame::Frame;
 use crate::log::journal::{pages_for, Ring, BLOCK_HEADER, PAGE};
 use crate::partition::{Job, Replica};
 use crate::time::{Instant, Now};
@@ -572,10 +571,10 @@ impl Shard {
         // What is staged is on its way; more of it would only wait behind it. A write-behind does not.
         let crowded = self.journal.staged_bytes > self.journal.block_bytes_max() / 2;
         if replica.tail.is_empty() {
-            return match crowded {
-                true => {}
-                false => self.stage_manifest(id, None),
-            };
+            if !crowded {
+                self.stage_manifest(id, None);
+            }
+            return;
         }
         // Whether files can be written again shows only by trying.
         let failing = replica.failing;
@@ -687,12 +686,8 @@ impl Shard {
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
-        let frame = Frame::Manifest {
-            partition: id,
-            body: replica.manifest(end),
-        };
-        self.journal
-            .stage([frame.encode()], Mark::Manifest(id, job_end));
+        let frame = replica.manifest_frame(end);
+        self.journal.stage([frame], Mark::Manifest(id, job_end));
     }
 
     /// Manifests that only drop segments or note a new log start.

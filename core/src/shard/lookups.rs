@@ -2,7 +2,7 @@
 //! may lie in a compressed batch, so the looking is a CPU job.
 
 use super::reads::{ReadFor, ReadRow};
-use super::{Part, PartAsk, Shard};
+use super::{Part, Shard};
 use crate::api::{PartitionOffset, PartitionOffsetQuery};
 use crate::contract::Effects;
 use crate::error_code::ErrorCode;
@@ -59,7 +59,7 @@ impl Shard {
         let Some(replica) = self.replicas.get(&id) else {
             return;
         };
-        let failed = |code| PartAsk::Offset(query).failed(query.index, code, None);
+        let failed = |code| Part::Offset(PartitionOffset::none(query.index, code));
         let at = |offset, epoch| offset_part(query.index, offset, -1, epoch);
         let wrong_epoch = Self::epoch_error(replica, query.current_leader_epoch);
         let timestamp = match (wrong_epoch, query.timestamp) {
@@ -71,7 +71,9 @@ impl Shard {
                 Err(at(replica.log_start, epoch))
             }
             // The first of the youngest (KIP-734).
-            (None, -3) => replica.max_timestamp(i64::MAX).ok_or_else(|| at(-1, -1)),
+            (None, -3) => replica
+                .max_timestamp(i64::MAX)
+                .ok_or_else(|| failed(ErrorCode::None)),
             (None, time) if time >= 0 => Ok(time),
             (None, _) => Err(failed(ErrorCode::InvalidRequest)),
         };
@@ -107,7 +109,7 @@ impl Shard {
     pub(super) fn look(&mut self, now: Now, mut lookup: Lookup, out: &mut Effects) {
         let id = lookup.id;
         let Some(replica) = self.replicas.get(&id) else {
-            return self.lookup_failed(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
+            return self.found_none(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
         match replica.locate_time(lookup.timestamp, &mut lookup.from) {
             Place::Nowhere if lookup.youngest => {
@@ -141,8 +143,7 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Place::Inside(head, records) = place else {
-            let part = offset_part(lookup.id.index as i32, -1, -1, -1);
-            return self.looked(now, lookup, part, out);
+            return self.found_none(now, lookup, ErrorCode::None, out);
         };
         let id = WorkId(self.next_work);
         self.next_work += 1;
@@ -185,27 +186,20 @@ impl Shard {
                 self.look(now, Lookup { from, ..lookup }, out);
             }
             // A producer compressed it wrongly: no later try will tell more.
-            WorkResult::Unreadable => {
-                self.lookup_failed(now, lookup, ErrorCode::InvalidRecord, out)
-            }
+            WorkResult::Unreadable => self.found_none(now, lookup, ErrorCode::InvalidRecord, out),
         }
     }
 
-    pub(super) fn lookup_failed(
+    /// It found nothing: for this reason, or, without an error, because nothing is that young.
+    pub(super) fn found_none(
         &mut self,
         now: Now,
         lookup: Lookup,
         code: ErrorCode,
         out: &mut Effects,
     ) {
-        let index = lookup.id.index as i32;
-        let query = PartitionOffsetQuery {
-            index,
-            current_leader_epoch: -1,
-            timestamp: lookup.timestamp,
-        };
-        let part = PartAsk::Offset(query).failed(index, code, None);
-        self.looked(now, lookup, part, out);
+        let none = PartitionOffset::none(lookup.id.index as i32, code);
+        self.looked(now, lookup, Part::Offset(none), out);
     }
 
     fn looked(&mut self, now: Now, lookup: Lookup, part: Part, out: &mut Effects) {

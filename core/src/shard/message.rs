@@ -149,13 +149,7 @@ impl PartAsk {
                 error_message: text.map(str::to_string),
             }),
             PartAsk::Fetch(_) => Part::Fetched(PartitionFetched::failed(index, error)),
-            PartAsk::Offset(_) => Part::Offset(PartitionOffset {
-                index,
-                error,
-                timestamp: -1,
-                offset: -1,
-                leader_epoch: -1,
-            }),
+            PartAsk::Offset(_) => Part::Offset(PartitionOffset::none(index, error)),
             PartAsk::Epoch(..) => Part::Epoch(EpochEnd {
                 index,
                 error,

@@ -52,7 +52,7 @@ impl Shard {
                 let part = Part::Fetched(PartitionFetched::failed(index, code));
                 self.part_done(now, ask, slot, part, out);
             }
-            ReadFor::Time(lookup) => self.lookup_failed(now, lookup, code, out),
+            ReadFor::Time(lookup) => self.found_none(now, lookup, code, out),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use super::compression::open;
 use super::{WorkRequest, WorkResult};
-use crate::batch::{BatchHead, ATTRIBUTE_LOG_APPEND_TIME};
+use crate::batch::{get_varint, BatchHead, ATTRIBUTE_LOG_APPEND_TIME};
 
 /// Run a job.
 pub fn run(request: &WorkRequest) -> WorkResult {
@@ -60,30 +60,16 @@ fn find_timestamp(
 
 /// The deltas of the next record: of its timestamp and of its offset. The rest of it is passed over.
 fn next_record(plain: &mut impl BufRead) -> io::Result<(i64, i64)> {
-    let length = u64::try_from(varint(plain)?).map_err(|_| io::ErrorKind::InvalidData)?;
+    let length = u64::try_from(get_varint(plain)?).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut record = plain.take(length);
     let mut attributes = [0];
     record.read_exact(&mut attributes)?;
-    let deltas = (varint(&mut record)?, varint(&mut record)?);
+    let deltas = (get_varint(&mut record)?, get_varint(&mut record)?);
     let left = record.limit();
     match io::copy(&mut record, &mut io::sink())? == left {
         true => Ok(deltas),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
     }
-}
-
-/// A zigzag varint.
-fn varint(bytes: &mut impl Read) -> io::Result<i64> {
-    let mut value: u64 = 0;
-    for shift in (0..64).step_by(7) {
-        let mut byte = [0];
-        bytes.read_exact(&mut byte)?;
-        value |= u64::from(byte[0] & 0x7f) << shift;
-        if byte[0] & 0x80 == 0 {
-            return Ok(((value >> 1) as i64) ^ -((value & 1) as i64));
-        }
-    }
-    Err(io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

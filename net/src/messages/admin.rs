@@ -5,6 +5,8 @@ use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
 use seedlog_core::error_code::ErrorCode;
 
+use super::since;
+
 pub fn create_topics_request<C: Codec>(c: &mut C, m: &mut CreateTopicsRequest) -> Visit {
     c.array(&mut m.topics, |c, topic| {
         c.string(&mut topic.name)?;
@@ -37,9 +39,9 @@ pub fn create_topics_response<C: Codec>(c: &mut C, m: &mut CreateTopicsResponse)
         }
         c.error(&mut topic.error)?;
         c.nullable_string(&mut topic.error_message)?;
+        since(5, c, &mut topic.partitions, C::i32)?;
+        since(5, c, &mut topic.replication_factor, C::i16)?;
         if v >= 5 {
-            c.i32(&mut topic.partitions)?;
-            c.i16(&mut topic.replication_factor)?;
             c.array(&mut topic.configs, |c, (name, value, default)| {
                 c.string(name)?;
                 c.nullable_string(value)?;
@@ -51,8 +53,6 @@ pub fn create_topics_response<C: Codec>(c: &mut C, m: &mut CreateTopicsResponse)
                 c.bool(&mut false)?;
                 c.tags()
             })?;
-        } else if c.reading() {
-            (topic.partitions, topic.replication_factor) = (-1, -1);
         }
         c.tags()
     })?;

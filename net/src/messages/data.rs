@@ -3,6 +3,8 @@
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
 
+use super::since;
+
 /// A topic by name, or by id from version `by_id` on.
 fn topic_ref<C: Codec>(c: &mut C, topic: &mut TopicRef, by_id: bool) -> Visit {
     match by_id {
@@ -44,7 +46,7 @@ pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
             c.error(&mut part.error)?;
             c.i64(&mut part.base_offset)?;
             c.i64(&mut part.log_append_time_ms)?;
-            optional_offset(c, &mut part.log_start_offset, v >= 5)?;
+            since(5, c, &mut part.log_start_offset, C::i64)?;
             if v >= 8 {
                 // Errors of single records: a batch is taken or refused as a whole here.
                 c.array(&mut Vec::new(), |c, index: &mut i32| {
@@ -74,18 +76,16 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     c.i8(&mut 0)?;
     if v >= 7 {
         c.i32(&mut m.session_id)?;
-        c.i32(&mut m.session_epoch)?;
-    } else if c.reading() {
-        m.session_epoch = -1;
     }
+    since(7, c, &mut m.session_epoch, C::i32)?;
     m.by_id = v >= 13;
     c.array(&mut m.topics, |c, topic| {
         topic_ref(c, &mut topic.topic, v >= 13)?;
         c.array(&mut topic.partitions, |c, part| {
             c.i32(&mut part.index)?;
-            optional_epoch(c, &mut part.current_leader_epoch, v >= 9)?;
+            since(9, c, &mut part.current_leader_epoch, C::i32)?;
             c.i64(&mut part.fetch_offset)?;
-            optional_epoch(c, &mut part.last_fetched_epoch, v >= 12)?;
+            since(12, c, &mut part.last_fetched_epoch, C::i32)?;
             if v >= 5 {
                 c.i64(&mut -1)?;
             }
@@ -108,30 +108,6 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     c.tags()
 }
 
-fn optional_epoch<C: Codec>(c: &mut C, epoch: &mut i32, present: bool) -> Visit {
-    match present {
-        true => c.i32(epoch),
-        false => {
-            if c.reading() {
-                *epoch = -1;
-            }
-            Ok(())
-        }
-    }
-}
-
-fn optional_offset<C: Codec>(c: &mut C, offset: &mut i64, present: bool) -> Visit {
-    match present {
-        true => c.i64(offset),
-        false => {
-            if c.reading() {
-                *offset = -1;
-            }
-            Ok(())
-        }
-    }
-}
-
 pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
     let v = c.version();
     c.fixed_i32(0)?;
@@ -146,7 +122,7 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             c.error(&mut part.error)?;
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;
-            optional_offset(c, &mut part.log_start_offset, v >= 5)?;
+            since(5, c, &mut part.log_start_offset, C::i64)?;
             // Aborted transactions: none are served.
             c.array(&mut Vec::new(), |c, producer: &mut i64| {
                 c.i64(producer)?;
@@ -177,7 +153,7 @@ pub fn list_offsets_request<C: Codec>(c: &mut C, m: &mut ListOffsetsRequest) -> 
         c.string(&mut topic.name)?;
         c.array(partitions, |c, part| {
             c.i32(&mut part.index)?;
-            optional_epoch(c, &mut part.current_leader_epoch, v >= 4)?;
+            since(4, c, &mut part.current_leader_epoch, C::i32)?;
             c.i64(&mut part.timestamp)?;
             c.tags()
         })?;
@@ -198,7 +174,7 @@ pub fn list_offsets_response<C: Codec>(c: &mut C, m: &mut ListOffsetsResponse) -
             c.error(&mut part.error)?;
             c.i64(&mut part.timestamp)?;
             c.i64(&mut part.offset)?;
-            optional_epoch(c, &mut part.leader_epoch, v >= 4)?;
+            since(4, c, &mut part.leader_epoch, C::i32)?;
             c.tags()
         })?;
         c.tags()
@@ -242,12 +218,8 @@ pub fn epoch_response<C: Codec>(c: &mut C, m: &mut OffsetForLeaderEpochResponse)
 pub fn init_producer_id_request<C: Codec>(c: &mut C, m: &mut InitProducerIdRequest) -> Visit {
     c.nullable_string(&mut m.transactional_id)?;
     c.fixed_i32(i32::MAX)?;
-    if c.version() >= 3 {
-        c.i64(&mut m.producer_id)?;
-        c.i16(&mut m.producer_epoch)?;
-    } else if c.reading() {
-        (m.producer_id, m.producer_epoch) = (-1, -1);
-    }
+    since(3, c, &mut m.producer_id, C::i64)?;
+    since(3, c, &mut m.producer_epoch, C::i16)?;
     c.tags()
 }
 

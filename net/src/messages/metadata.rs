@@ -2,10 +2,9 @@
 
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
-use seedlog_core::ids::{NodeId, Uuid};
+use seedlog_core::ids::Uuid;
 
-/// What a version says that does not name the controller.
-const NO_NODE: NodeId = NodeId(-1);
+use super::since;
 
 /// Host and port by which this connection reached the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,11 +74,7 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
         let mut text = Some(m.cluster_id.to_base64());
         c.nullable_string(&mut text)?;
     }
-    if v >= 1 {
-        c.node(&mut m.controller)?;
-    } else if c.reading() {
-        m.controller = NO_NODE;
-    }
+    since(1, c, &mut m.controller.0, C::i32)?;
     c.array(&mut m.topics, |c, topic| self::topic(c, topic))?;
     if (8..=10).contains(&v) {
         c.fixed_i32(i32::MIN)?;
@@ -112,11 +107,7 @@ fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
         c.error(&mut partition.error)?;
         c.i32(&mut partition.index)?;
         c.node(&mut partition.leader)?;
-        if v >= 7 {
-            c.i32(&mut partition.leader_epoch)?;
-        } else if c.reading() {
-            partition.leader_epoch = -1;
-        }
+        since(7, c, &mut partition.leader_epoch, C::i32)?;
         c.array(&mut partition.replicas, |c, node| c.node(node))?;
         c.array(&mut partition.isr, |c, node| c.node(node))?;
         if v >= 5 {

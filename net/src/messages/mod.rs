@@ -11,6 +11,22 @@ pub use versions::api_versions_response;
 use seedlog_core::api::{Request, Response};
 use seedlog_core::codec::{Codec, Visit};
 
+/// A number that stands on the wire from `version` on, and is -1 where it does not.
+fn since<C: Codec, T: From<i8>>(
+    version: i16,
+    c: &mut C,
+    value: &mut T,
+    visit: fn(&mut C, &mut T) -> Visit,
+) -> Visit {
+    if c.version() >= version {
+        return visit(c, value);
+    }
+    if c.reading() {
+        *value = T::from(-1);
+    }
+    Ok(())
+}
+
 /// Visit a request of the API `key`: read into, or write from, `request`.
 pub fn request<C: Codec>(c: &mut C, request: &mut Request) -> Visit {
     match request {
