@@ -152,6 +152,7 @@ impl Summary {
             ("work", 50),
             ("carried", 50),
             ("power-cut-oracle", 2000),
+            ("replayed", 1000),
         ];
         let kinds = FaultKind::ALL.iter().map(|kind| kind.name());
         let kinds = kinds.chain(Ending::ALL.iter().map(|kind| kind.name()));

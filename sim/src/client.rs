@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
-use seedlog_core::batch::{complete, verify, HEAD_LEN};
+use seedlog_core::batch::{complete, verify, BatchHead, HEAD_LEN};
 use seedlog_core::codec::Malformed;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{ConnId, Uuid};
@@ -549,10 +549,19 @@ pub fn fetch_request(part: Part, offset: i64, max_wait_ms: i32) -> FetchRequest 
 
 /// The values in fetched bytes from `from` on, checked as a client would: CRC and all.
 pub fn values(pieces: &[Bytes], from: i64) -> Result<Vec<(i64, u64)>, String> {
+    read_batches(pieces, from, &mut |_| {})
+}
+
+/// The same; `seen` is told of each batch's head.
+pub fn read_batches(
+    pieces: &[Bytes],
+    from: i64,
+    seen: &mut dyn FnMut(&BatchHead),
+) -> Result<Vec<(i64, u64)>, String> {
     let mut found = Vec::new();
     let bytes = Bytes::from(pieces.concat());
     for (head, batch) in records::batches(bytes).map_err(|bad| bad.0.to_string())? {
-        verify(&batch).map_err(|bad| format!("{bad:?}"))?;
+        seen(&verify(&batch).map_err(|bad| format!("{bad:?}"))?);
         let plain = plain(head.attributes, &batch.slice(HEAD_LEN..), 1 << 20)
             .map_err(|_| "a batch cannot be decompressed")?;
         let each = records::each(&head, &plain, |record| {

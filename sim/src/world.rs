@@ -594,6 +594,7 @@ fn path_of(request: &DiskRequest) -> &str {
 mod audit;
 mod broker;
 mod clients;
+mod derived;
 mod endings;
 mod faults;
 mod monitor;

@@ -11,7 +11,7 @@ mod retain;
 mod write_behind;
 
 pub use append::{AppendError, Appended};
-pub use producers::{Producers, Verdict};
+pub use producers::{Producers, Verdict, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use write_behind::Job;
 

@@ -9,7 +9,7 @@ use crate::batch::{sequence_after, BatchHead};
 use crate::error_code::ErrorCode;
 
 /// Batches remembered per producer: as many as a client keeps in flight.
-pub const WINDOW: usize = 5;
+pub const PRODUCER_WINDOW: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Appended {
@@ -91,7 +91,7 @@ impl Producers {
             producer.epoch = head.producer_epoch;
         }
         producer.last_seen_ms = now_ms;
-        if producer.window.len() == WINDOW {
+        if producer.window.len() == PRODUCER_WINDOW {
             producer.window.pop_front();
         }
         producer.window.push_back(Appended {
@@ -106,6 +106,21 @@ impl Producers {
     pub fn expire(&mut self, before_ms: i64) {
         self.table
             .retain(|_, producer| producer.last_seen_ms >= before_ms);
+    }
+
+    /// Each producer's id, epoch and batches remembered, oldest first, as (first sequence, last
+    /// sequence, base offset, offset after it): for checkers.
+    pub fn remembered(
+        &self,
+    ) -> impl Iterator<Item = (i64, i16, impl Iterator<Item = (i32, i32, i64, i64)> + '_)> + '_
+    {
+        self.table.iter().map(|(id, producer)| {
+            let batches = producer.window.iter().map(|batch| {
+                let (first, last) = (batch.first_sequence, batch.last_sequence);
+                (first, last, batch.base_offset, batch.next_offset)
+            });
+            (*id, producer.epoch, batches)
+        })
     }
 
     /// The table's bytes, for a manifest.

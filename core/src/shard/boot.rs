@@ -248,6 +248,7 @@ impl Shard {
         let was_waiting = self.image.is_none() && first;
         self.image = Some(image);
         self.tell(now, ShardId(0), NeighbourMessage::Applied { offset }, out);
+        self.catch_up(now, out);
         if was_waiting {
             out.notes.push(Note::Ready);
             self.resume_conns(now, out);

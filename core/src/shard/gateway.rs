@@ -237,8 +237,7 @@ impl Shard {
 
     fn ask_ledger(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
         let token = self.open_call(Call { pending: 1, ..call });
-        let ask = Ask::Admin(request);
-        self.tell(now, ShardId(0), NeighbourMessage::Ask { token, ask }, out);
+        self.send_ask(now, ShardId(0), token, Ask::Admin(request), out);
     }
 
     fn metadata(&mut self, now: Now, call: Call, out: &mut Effects) {
@@ -326,13 +325,18 @@ impl Shard {
                 max_bytes,
                 interest,
             };
-            self.tell(
-                now,
-                ShardId(shard),
-                NeighbourMessage::Ask { token, ask },
-                out,
-            );
+            self.send_ask(now, ShardId(shard), token, ask, out);
         }
+    }
+
+    fn send_ask(&mut self, now: Now, to: ShardId, token: u64, ask: Ask, out: &mut Effects) {
+        let metadata = self.metadata_offset();
+        let message = NeighbourMessage::Ask {
+            token,
+            metadata,
+            ask,
+        };
+        self.tell(now, to, message, out);
     }
 
     fn begin_fetch(&mut self, now: Now, call: Call, request: FetchRequest, out: &mut Effects) {

@@ -13,6 +13,8 @@ pub enum NeighbourMessage {
     Ask {
         /// The asker's name for it.
         token: u64,
+        /// Offset of the metadata that the asker acts on; the receiver catches up with it first.
+        metadata: i64,
         /// What is asked.
         ask: Ask,
     },

@@ -3,6 +3,7 @@
 //! `boot` asks the disk what is there; `handle` changes one machine; `settle` ends the turn: due
 //! deadlines, checkpoints, and the one journal block that makes the turn's promises durable.
 
+mod ahead;
 mod boot;
 mod carrying;
 mod flushing;
@@ -32,6 +33,7 @@ use crate::metadata::Image;
 use crate::partition::Replica;
 use crate::time::{Instant, Now};
 
+use ahead::AheadAsks;
 use gateway::{Call, Conn};
 use host::AskRow;
 use journaling::{Journal, Mark};
@@ -101,6 +103,7 @@ pub struct Shard {
     call_deadlines: BTreeSet<(Instant, u64)>,
     next_token: u64,
     held_bytes: u64,
+    ahead: AheadAsks,
     asks: BTreeMap<u64, AskRow>,
     next_ask: u64,
     waits: BTreeMap<PartitionId, VecDeque<host::Wait>>,
@@ -143,6 +146,7 @@ impl Shard {
             call_deadlines: BTreeSet::new(),
             next_token: 0,
             held_bytes: 0,
+            ahead: AheadAsks::new(),
             asks: BTreeMap::new(),
             next_ask: 0,
             waits: BTreeMap::new(),
@@ -295,13 +299,14 @@ impl Shard {
         )
     }
 
-    /// (log start, high watermark, log end) of every partition hosted here: for checkers.
-    pub fn marks(&self) -> impl Iterator<Item = (PartitionId, (i64, i64, i64))> + '_ {
-        let marks =
-            |replica: &Replica| (replica.log_start, replica.high_watermark, replica.log_end);
-        self.replicas
-            .iter()
-            .map(move |(id, replica)| (*id, marks(replica)))
+    /// The replicas hosted here: for checkers.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// Committed metadata in force here, once shard 0 has told: for checkers.
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
     }
 
     fn disk(&mut self, request: DiskRequest, purpose: Purpose, out: &mut Effects) {
@@ -343,10 +348,14 @@ impl Shard {
 
     fn neighbour(&mut self, now: Now, from: ShardId, message: NeighbourMessage, out: &mut Effects) {
         match message {
-            NeighbourMessage::Ask { token, ask } => self.ask(now, from, token, ask, out),
+            NeighbourMessage::Ask {
+                token,
+                metadata,
+                ask,
+            } => self.asked(now, (from, token), metadata, ask, out),
             NeighbourMessage::Answer { token, answer } => self.answered(now, token, answer, out),
             NeighbourMessage::Wake { token } => self.woken(now, token, out),
-            NeighbourMessage::Cancel { token } => self.forget_interest(from, token),
+            NeighbourMessage::Cancel { token } => self.cancelled(from, token),
             NeighbourMessage::Found => self.journal.stage([], Mark::Founded),
             NeighbourMessage::Opened { fresh, holds } => {
                 self.shard_opened(now, from, fresh, holds, out)

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use seedlog_core::api::{PartitionFetched, Request, Response};
+use seedlog_core::batch::BatchHead;
 use seedlog_core::contract::{Effects, Halt, Input};
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{CallId, ConnId, ShardId};
@@ -11,8 +12,9 @@ use seedlog_core::shard::Shard;
 use seedlog_core::time::Instant;
 
 use super::broker::{config, shards_to_run};
+use super::derived::{replica, Fold};
 use super::{Audit, World};
-use crate::client::{fetch_request, values, Client, Op, Role};
+use crate::client::{fetch_request, read_batches, values, Client, Op, Role};
 use crate::history::Part;
 use crate::plan::Choices;
 use crate::report::Report;
@@ -124,8 +126,11 @@ impl World {
         }
     }
 
-    /// Judge what the last reader found.
+    /// Judge what the last reader found, and what the shards made of it.
     pub(super) fn keep_audit(&mut self) {
+        if self.watch != Watch::ClientsOnly {
+            self.compare_with_replay();
+        }
         for (part, audit) in self.audit.take().unwrap_or_default() {
             let Some(end) = audit.end else { continue };
             if !audit.faulty.is_empty() && !self.damaged.contains(&part) {
@@ -178,6 +183,9 @@ impl World {
             if let Some(text) = self.judge_reading(&reading) {
                 return self.history.violate("power-cut", text);
             }
+            if let Some(text) = fork.tables_differ(&reading) {
+                return self.history.violate("P7", text);
+            }
         }
     }
 
@@ -214,18 +222,20 @@ struct Reading {
     start: i64,
     end: i64,
     next: i64,
+    fold: Fold,
     faulty: bool,
     over: bool,
 }
 
 impl Reading {
-    fn of(part: Part) -> Reading {
+    fn of(part: Part, from: i64) -> Reading {
         Reading {
             part,
             found: Vec::new(),
             start: 0,
             end: 0,
-            next: 0,
+            next: from,
+            fold: Fold::default(),
             faulty: false,
             over: false,
         }
@@ -235,7 +245,8 @@ impl Reading {
         match fetched.error {
             ErrorCode::None => {
                 (self.start, self.end) = (fetched.log_start_offset, fetched.high_watermark);
-                let read = values(&fetched.records, self.next).unwrap_or_default();
+                let fold = &mut |head: &BatchHead| self.fold.take(head);
+                let read = read_batches(&fetched.records, self.next, fold).unwrap_or_default();
                 match read.last() {
                     Some((last, _)) => self.next = last + 1,
                     None => self.over = true,
@@ -246,7 +257,6 @@ impl Reading {
                 self.faulty = true;
                 self.next += 1;
             }
-            ErrorCode::OffsetOutOfRange if self.found.is_empty() && !self.faulty => self.next += 1,
             _ => self.over = true,
         }
         self.over |= self.next > 50_000;
@@ -257,8 +267,8 @@ impl Reading {
 const FORK_FETCH_BYTES: i32 = 256 << 10;
 
 /// Fresh shards on a copy of the disk, stepped plainly.
-struct Fork {
-    shards: Vec<Shard>,
+pub(super) struct Fork {
+    pub shards: Vec<Shard>,
     disk: crate::disk::SimDisk,
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Response>,
@@ -266,11 +276,11 @@ struct Fork {
     calls: u64,
     /// Shards that want to be booted again.
     over: usize,
-    fatal: Option<String>,
+    pub fatal: Option<String>,
 }
 
 impl Fork {
-    fn boot(world: &World, disk: crate::disk::SimDisk) -> Fork {
+    pub fn boot(world: &World, disk: crate::disk::SimDisk) -> Fork {
         let mut fork = Fork {
             shards: Vec::new(),
             disk,
@@ -359,7 +369,9 @@ impl Fork {
     /// Everything there is in these partitions, much at a time: reading it all again is the oracle's
     /// greatest cost.
     fn read_all(&mut self, parts: impl Iterator<Item = Part>) -> Vec<Reading> {
-        let mut readings: Vec<Reading> = parts.map(Reading::of).collect();
+        // What is below a log start is asked for by the last reader, not here.
+        let start = |part| replica(&self.shards, part).map_or(0, |replica| replica.log_start);
+        let mut readings: Vec<Reading> = parts.map(|part| Reading::of(part, start(part))).collect();
         loop {
             let mut open: Vec<&mut Reading> = readings
                 .iter_mut()
@@ -377,6 +389,14 @@ impl Fork {
                 }
             }
         }
+    }
+
+    /// P7 of a partition that was read whole.
+    fn tables_differ(&self, reading: &Reading) -> Option<String> {
+        let whole = !reading.faulty && reading.next == reading.end;
+        let replica = replica(&self.shards, reading.part).filter(|_| whole)?;
+        let text = reading.fold.differs(replica)?;
+        Some(format!("{:?} after a power cut: {text}", reading.part))
     }
 
     fn fetch(&mut self, readings: &[&mut Reading]) -> Vec<PartitionFetched> {

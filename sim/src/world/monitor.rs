@@ -18,7 +18,8 @@ impl Monitor {
         if !shard.is_ready() {
             return None;
         }
-        for (id, (start, watermark, _)) in shard.marks() {
+        for replica in shard.replicas() {
+            let (id, start, watermark) = (replica.id, replica.log_start, replica.high_watermark);
             let before = self.marks.insert(id, (start, watermark));
             let (old_start, old_mark) = before.unwrap_or_default();
             if start < old_start || watermark < old_mark {

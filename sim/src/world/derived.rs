@@ -1,0 +1,248 @@
+//! P7 of `failures.md`: what is derived from a log equals the fold of it. A reader's own fold of the
+//! batches it was given is held against a replica's tables; and at rest, a live shard's hard state
+//! against that of a shard booted from a copy of the disk.
+
+use std::collections::BTreeMap;
+
+use seedlog_core::batch::BatchHead;
+use seedlog_core::metadata::Image;
+use seedlog_core::partition::{Replica, PRODUCER_WINDOW};
+use seedlog_core::shard::Shard;
+
+use super::audit::Fork;
+use super::World;
+use crate::client::topic_name;
+use crate::history::Part;
+
+/// A producer's batch: first and last sequence, base offset, offset after it.
+type Sent = (i32, i32, i64, i64);
+
+/// What the batches of a partition, read from its start to its end, say of its producers and epochs.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    producers: BTreeMap<i64, (i16, Vec<Sent>)>,
+    /// (epoch, first base offset, last base offset), oldest first.
+    epochs: Vec<(i32, i64, i64)>,
+}
+
+impl Fold {
+    /// The next batch of the log.
+    pub fn take(&mut self, head: &BatchHead) {
+        match self.epochs.last_mut() {
+            Some((epoch, _, last)) if *epoch == head.leader_epoch => *last = head.base_offset,
+            _ => {
+                let (epoch, base) = (head.leader_epoch, head.base_offset);
+                self.epochs.push((epoch, base, base));
+            }
+        }
+        if !head.has_producer() {
+            return;
+        }
+        let (epoch, sent) = self.producers.entry(head.producer_id).or_default();
+        if *epoch != head.producer_epoch {
+            (*epoch, *sent) = (head.producer_epoch, Vec::new());
+        }
+        let first = head.base_sequence;
+        let last = (i64::from(first) + i64::from(head.last_offset_delta)) % (1 << 31);
+        let base = head.base_offset;
+        sent.push((
+            first,
+            last as i32,
+            base,
+            base + i64::from(head.last_offset_delta) + 1,
+        ));
+    }
+
+    /// What a replica's tables say otherwise, of a log read whole.
+    pub fn differs(&self, replica: &Replica) -> Option<String> {
+        let mut known = tables(replica);
+        for (id, (epoch, sent)) in &self.producers {
+            let Some((table_epoch, mut window)) = known.remove(id) else {
+                return Some(format!("producer {id} is not in the table"));
+            };
+            window.retain(|batch| batch.3 > replica.log_start);
+            let recent = &sent[sent.len().saturating_sub(PRODUCER_WINDOW)..];
+            if (table_epoch, &window[..]) != (*epoch, recent) {
+                return Some(format!(
+                    "producer {id}: epoch {epoch} {recent:?} in the log, {table_epoch} {window:?} in the table"
+                ));
+            }
+        }
+        // Those left have nothing in the log any more.
+        for (id, (_, window)) in known {
+            if let Some(batch) = window.iter().find(|batch| batch.3 > replica.log_start) {
+                return Some(format!("producer {id}: {batch:?} is not in the log"));
+            }
+        }
+        self.epochs_differ(replica)
+    }
+
+    fn epochs_differ(&self, replica: &Replica) -> Option<String> {
+        let of = |offset: i64| {
+            // The first batch may begin before the log does; its epoch then begins with the log.
+            let offset = offset.max(replica.log_start);
+            let begun = |(_, start): &&(i32, i64)| *start <= offset;
+            replica.epochs.iter().rfind(begun).map(|(epoch, _)| *epoch)
+        };
+        let wrong = |(epoch, first, last): &&(i32, i64, i64)| {
+            of(*first) != Some(*epoch) || of(*last) != Some(*epoch)
+        };
+        let (epoch, first, last) = self.epochs.iter().find(wrong)?;
+        Some(format!(
+            "epoch {epoch} at {first}..={last}, the cache has {:?}",
+            replica.epochs
+        ))
+    }
+}
+
+/// A replica's producer table: (epoch, batches remembered) by id.
+fn tables(replica: &Replica) -> BTreeMap<i64, (i16, Vec<Sent>)> {
+    let all = replica.producers.remembered();
+    all.map(|(id, epoch, batches)| (id, (epoch, batches.collect())))
+        .collect()
+}
+
+/// The replica of a partition, on whichever of these shards it is.
+pub(super) fn replica(shards: &[Shard], (topic, index): Part) -> Option<&Replica> {
+    let name = topic_name(topic);
+    let id = shards.iter().find_map(|shard| {
+        let image = shard.image()?;
+        image.names.get(&name).copied()
+    })?;
+    let of = |shard: &'_ Shard| -> Option<usize> {
+        let own = |replica: &Replica| (replica.id.topic, replica.id.index) == (id, index as u32);
+        shard.replicas().position(own)
+    };
+    let (shard, at) = shards.iter().find_map(|shard| Some((shard, of(shard)?)))?;
+    shard.replicas().nth(at)
+}
+
+impl World {
+    /// At rest: shards booted from a copy of the disk hold what the live ones hold.
+    pub(super) fn compare_with_replay(&mut self) {
+        let Some(broker) = &self.broker else { return };
+        if broker.moving || !broker.shards.iter().all(Shard::is_ready) {
+            return;
+        }
+        let mut fork = Fork::boot(self, self.disk.clone());
+        let differs = match fork.fatal.take() {
+            Some(reason) => Some(reason),
+            None => self.replay_differs(&fork.shards),
+        };
+        self.mark("replayed");
+        if let Some(text) = differs {
+            self.history.violate("P7", text);
+        }
+    }
+
+    fn replay_differs(&self, replayed: &[Shard]) -> Option<String> {
+        let live = &self.broker.as_ref()?.shards;
+        let told = live.iter().find_map(|shard| image_differs(shard, replayed));
+        told.or_else(|| {
+            let parts = self.history.partitions.keys();
+            let whole = parts.filter(|part| !self.damaged.contains(part));
+            whole.into_iter().find_map(|part| {
+                let (live, replayed) = (replica(live, *part)?, replica(replayed, *part));
+                let differs = match replayed {
+                    Some(replayed) => replica_differs(live, replayed),
+                    None => Some("gone".to_string()),
+                };
+                differs.map(|text| format!("{part:?} replayed: {text}"))
+            })
+        })
+    }
+}
+
+/// A start counts itself, and may note where partitions stand; all else is the same.
+fn image_differs(live: &Shard, replayed: &[Shard]) -> Option<String> {
+    let facts = |image: &Image| {
+        let topics = image.topics.clone();
+        (topics, image.names.clone(), image.next_producer_id)
+    };
+    let (live, replayed) = (live.image()?, replayed.first()?.image()?);
+    let text = || format!("metadata: {live:?}, replayed {replayed:?}");
+    (facts(live) != facts(replayed)).then(text)
+}
+
+fn replica_differs(live: &Replica, replayed: &Replica) -> Option<String> {
+    if live.durable_end < live.log_end {
+        // Not at rest: a block is on its way.
+        return None;
+    }
+    let marks = |replica: &Replica| (replica.log_end, replica.high_watermark);
+    if marks(live) != marks(replayed) {
+        return Some(format!("{:?}, was {:?}", marks(replayed), marks(live)));
+    }
+    let starts = live.log_start..=live.pending_start.max(live.log_start);
+    if !starts.contains(&replayed.log_start) {
+        return Some(format!(
+            "starts at {}, not in {starts:?}",
+            replayed.log_start
+        ));
+    }
+    if live.epochs != replayed.epochs {
+        return Some(format!(
+            "epochs {:?}, was {:?}",
+            replayed.epochs, live.epochs
+        ));
+    }
+    let (was, is) = (tables(live), tables(replayed));
+    (was != is).then(|| format!("producers {is:?}, was {was:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
+    use seedlog_core::ids::{PartitionId, Uuid};
+
+    fn head(epoch: i16, sequence: i32, offset: i64) -> BatchHead {
+        let spec = BatchSpec {
+            timestamp: 0,
+            producer_id: 7,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+        };
+        let head = parse_head(&build_batch(spec, &[(None, b"a"), (None, b"b")]));
+        BatchHead {
+            base_offset: offset,
+            leader_epoch: 1,
+            ..head.expect("a head")
+        }
+    }
+
+    #[test]
+    fn a_doctored_table_is_seen() {
+        let id = PartitionId {
+            topic: Uuid([3; 16]),
+            index: 0,
+        };
+        let mut good = Replica::empty(id, Uuid([1; 16]), String::new());
+        good.note_epoch(1, 0);
+        let heads: Vec<BatchHead> = (0..7).map(|n| head(0, n * 2, i64::from(n) * 2)).collect();
+        let mut fold = Fold::default();
+        for head in &heads {
+            fold.take(head);
+            good.producers.record(head, 0);
+        }
+        assert_eq!(fold.differs(&good), None);
+        let wrong = |change: &dyn Fn(&mut Replica)| {
+            let mut doctored = good.clone();
+            change(&mut doctored);
+            assert!(fold.differs(&doctored).is_some());
+            assert!(replica_differs(&good, &doctored).is_some());
+        };
+        wrong(&|replica| replica.producers.record(&head(0, 14, 14), 0));
+        wrong(&|replica| replica.producers.record(&head(1, 0, 14), 0));
+        wrong(&|replica| replica.producers.expire(1));
+        wrong(&|replica| replica.note_epoch(2, 4));
+        wrong(&|replica| replica.epochs.clear());
+        // What the log start has passed stands in the table alone.
+        let mut rest = Fold::default();
+        rest.take(&heads[6]);
+        let mut started = good.clone();
+        started.log_start = 12;
+        assert_eq!(rest.differs(&started), None);
+        assert!(rest.differs(&good).is_some());
+    }
+}
