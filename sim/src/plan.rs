@@ -109,6 +109,8 @@ kinds! {
     BrokenFolder = "broken-folder";
     /// The broker is stopped, and started with another number of shards from now on.
     Reshard = "reshard";
+    /// The operator stops the broker, and starts it again.
+    CleanStop = "clean-stop";
     }
 }
 

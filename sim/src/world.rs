@@ -84,6 +84,10 @@ enum Event {
     DiskFreed,
     FolderMended,
     Ending,
+    /// A clean stop must be over, and its answers have arrived.
+    Stopped {
+        life: u64,
+    },
     Restart,
 }
 
@@ -99,6 +103,10 @@ struct Broker {
     /// Partitions move to other shards, and how many shards are over since all have moved.
     moving: bool,
     over: usize,
+    /// A clean stop is asked for: clients are heard no more.
+    stopping: bool,
+    /// It heard them before: a broker that is stopped while it starts owes no answers.
+    served: bool,
 }
 
 /// The whole simulated world.
@@ -330,12 +338,14 @@ impl World {
                 self.deliver(shard, Input::Work { id: job.id, result });
             }
             Event::Timer { life, shard, at } if life == self.life => self.timer(shard, at),
+            Event::Stopped { life } if life == self.life => self.stopped(),
             // Of a life that is over.
             Event::Turn { .. }
             | Event::Timer { .. }
             | Event::Neighbour { .. }
             | Event::Work { .. }
-            | Event::Disk { .. } => {}
+            | Event::Disk { .. }
+            | Event::Stopped { .. } => {}
             Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
             Event::ToClient {
                 client,
@@ -529,6 +539,7 @@ impl World {
         }
         let excused = self.broker.as_ref().is_some_and(|broker| broker.excused);
         match halt {
+            Halt::Clean if self.is_stopping() => return self.halted_cleanly(),
             Halt::Again => {
                 let last = self.broker.as_mut().is_none_or(|broker| {
                     broker.over += 1;
@@ -598,3 +609,4 @@ mod derived;
 mod endings;
 mod faults;
 mod monitor;
+mod stopping;

@@ -37,7 +37,7 @@ impl Shard {
         let due = journal.flush_at.is_some_and(|at| at <= now.mono);
         let needed = journal.is_pressed() || journal.disk_full || !self.stalled.is_empty();
         let waiting = !journal.unsynced.is_empty();
-        (waiting && (due || needed)) || (self.shutting_down && (waiting || journal.ring.loose))
+        (waiting && (due || needed)) || (self.stopping.asked && (waiting || journal.ring.loose))
     }
 
     /// When the next flush is due, if it could be done then.

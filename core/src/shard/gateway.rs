@@ -75,6 +75,10 @@ impl Shard {
         request: Request,
         out: &mut Effects,
     ) {
+        if self.stopping.asked {
+            // Its connection ends without an answer, and the client asks again elsewhere or later.
+            return;
+        }
         self.held_bytes += weight(&request);
         let row = self.conns.entry(conn).or_default();
         row.waiting.push_back((call, request));
@@ -90,7 +94,7 @@ impl Shard {
 
     /// Start what may start on this connection.
     fn run_conn(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
-        while self.is_ready() {
+        while self.is_ready() && !self.stopping.drained {
             let Some(row) = self.conns.get_mut(&conn) else {
                 return;
             };

@@ -226,7 +226,7 @@ impl Shard {
         if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
             let (frames, marks) = journal.take_staged(limit);
             if telling || !marks.is_empty() {
-                if self.shutting_down && marks.is_empty() {
+                if self.stopping.asked && marks.is_empty() {
                     self.journal.ring.loose = false;
                 }
                 let sync = self.must_sync(&marks) || telling;
@@ -334,7 +334,7 @@ impl Shard {
             .journal
             .attest_at
             .get_or_insert(now.mono.plus_millis(ATTEST_AFTER_MS));
-        if now.mono < at && !self.shutting_down {
+        if now.mono < at && !self.stopping.asked {
             return;
         }
         // The reserve is for manifests, which free the ring, not for attestations.

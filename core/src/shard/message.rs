@@ -71,6 +71,8 @@ pub enum NeighbourMessage {
     },
     /// From shard 0: all have settled; the broker is booted again.
     Again,
+    /// The broker stops, and this shard owes its clients no answer any more.
+    Drained,
     /// To shard 0: metadata up to this offset is in force here.
     Applied {
         /// The offset.

@@ -16,6 +16,7 @@ mod message;
 mod parts;
 mod reads;
 mod resharding;
+mod stopping;
 
 pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
 pub use resharding::shards_to_run;
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::contract::{Appetite, Config, Effects, Halt, Input};
+use crate::contract::{Appetite, Config, Effects, Input};
 use crate::disk::{DiskOp, DiskRequest, DiskResult};
 use crate::ids::{ConnId, OpId, PartitionId, ShardId, Uuid, WorkId};
 use crate::log::journal::Ring;
@@ -41,6 +42,7 @@ use ledger::Ledger;
 use lookups::{Looking, Lookup};
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
+use stopping::Stopping;
 
 /// How often retention and producer expiry are looked at.
 const RETENTION_EVERY_MS: u64 = 5_000;
@@ -116,7 +118,7 @@ pub struct Shard {
     settling: Option<Settling>,
     arrivals: Arrivals,
     leaving: Option<Leaving>,
-    shutting_down: bool,
+    stopping: Stopping,
 }
 
 impl Shard {
@@ -158,7 +160,7 @@ impl Shard {
             settling: None,
             arrivals: Arrivals::new(),
             leaving: None,
-            shutting_down: false,
+            stopping: Stopping::default(),
         };
         shard.disk(
             DiskRequest::List {
@@ -186,7 +188,7 @@ impl Shard {
             Input::Neighbour { from, message } => self.neighbour(now, from, message, out),
             Input::Disk { op, result } => self.disk_done(now, op, result, out),
             Input::Work { id, result } => self.work_done(now, id, result, out),
-            Input::Shutdown => self.shutting_down = true,
+            Input::Shutdown => self.stopping.asked = true,
         }
     }
 
@@ -219,7 +221,7 @@ impl Shard {
         self.move_on(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
-        if self.shutting_down {
+        if self.stopping.asked {
             self.shut_down(now, out);
         }
     }
@@ -373,29 +375,13 @@ impl Shard {
             } => self.arrives(now, from, partition, manifest, out),
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
+            NeighbourMessage::Drained => self.is_drained(from),
             NeighbourMessage::Applied { offset } => self.shard_applied(now, from, offset, out),
         }
     }
 
     fn draw_u64(&mut self) -> u64 {
         self.rng.next_u64()
-    }
-
-    /// A clean stop: parked calls answered, everything staged durable, the last block attested.
-    fn shut_down(&mut self, now: Now, out: &mut Effects) {
-        let tokens: Vec<u64> = self.calls.keys().copied().collect();
-        for token in tokens {
-            self.give_up(now, token, out);
-        }
-        let journal = &self.journal;
-        let quiet = journal.in_flight.is_none() && journal.staged.is_empty() && journal.jobs == 0;
-        let attested = journal.attested >= journal.ring.durable_seq;
-        let flushed = !journal.ring.loose && journal.unsynced.is_empty();
-        let idle = quiet && attested && flushed && self.asks.is_empty();
-        if idle && (self.stage == Stage::Ready || self.ops.is_empty()) {
-            self.stage = Stage::Halted;
-            out.halt = Some(Halt::Clean);
-        }
     }
 }
 

@@ -128,9 +128,7 @@ impl World {
 
     /// Judge what the last reader found, and what the shards made of it.
     pub(super) fn keep_audit(&mut self) {
-        if self.watch != Watch::ClientsOnly {
-            self.compare_with_replay();
-        }
+        self.compare_at_rest();
         for (part, audit) in self.audit.take().unwrap_or_default() {
             let Some(end) = audit.end else { continue };
             if !audit.faulty.is_empty() && !self.damaged.contains(&part) {

@@ -29,6 +29,8 @@ impl World {
             excused: false,
             moving: false,
             over: 0,
+            stopping: false,
+            served: false,
         });
         for shard in 0..count {
             let config = config((self.wanted, running), shard as u16, self.knobs);

@@ -13,6 +13,9 @@ impl World {
         let Some(broker) = &mut self.broker else {
             return;
         };
+        if broker.stopping {
+            return;
+        }
         let Some((_, shard, server)) = broker.conns.get_mut(&conn) else {
             return;
         };
@@ -127,7 +130,7 @@ impl World {
     pub(super) fn connect(&mut self, number: usize) -> bool {
         let shard = self.choices.below(u64::from(self.wanted)) as usize;
         let conn = ConnId(self.next_conn);
-        let Some(broker) = &mut self.broker else {
+        let Some(broker) = self.broker.as_mut().filter(|broker| !broker.stopping) else {
             return false;
         };
         self.next_conn += 1;

@@ -12,7 +12,9 @@ use seedlog_core::shard::Shard;
 use super::audit::Fork;
 use super::World;
 use crate::client::topic_name;
+use crate::disk::SimDisk;
 use crate::history::Part;
+use crate::run::Watch;
 
 /// A producer's batch: first and last sequence, base offset, offset after it.
 type Sent = (i32, i32, i64, i64);
@@ -118,13 +120,21 @@ pub(super) fn replica(shards: &[Shard], (topic, index): Part) -> Option<&Replica
 }
 
 impl World {
-    /// At rest: shards booted from a copy of the disk hold what the live ones hold.
-    pub(super) fn compare_with_replay(&mut self) {
-        let Some(broker) = &self.broker else { return };
-        if broker.moving || !broker.shards.iter().all(Shard::is_ready) {
+    /// At the end, if nothing moves.
+    pub(super) fn compare_at_rest(&mut self) {
+        let ready =
+            |broker: &super::Broker| !broker.moving && broker.shards.iter().all(Shard::is_ready);
+        if self.broker.as_ref().is_some_and(ready) {
+            self.compare_with_replay(self.disk.clone());
+        }
+    }
+
+    /// At rest: shards booted from this copy of the disk hold what the live ones hold.
+    pub(super) fn compare_with_replay(&mut self, disk: SimDisk) {
+        if self.watch == Watch::ClientsOnly {
             return;
         }
-        let mut fork = Fork::boot(self, self.disk.clone());
+        let mut fork = Fork::boot(self, disk);
         let differs = match fork.fatal.take() {
             Some(reason) => Some(reason),
             None => self.replay_differs(&fork.shards),

@@ -78,6 +78,7 @@ impl World {
                 self.at(self.now_us + after, Event::FolderMended);
             }
             FaultKind::Reshard => self.want_other_shards(fault.value),
+            FaultKind::CleanStop => self.ask_to_stop(),
             FaultKind::Pause => {
                 self.mark("pause");
                 self.paused_until = self.now_us + 20_000 + fault.value % 400_000;

@@ -1,0 +1,71 @@
+//! A clean stop: every call the broker had heard is answered, and what the shards held is
+//! there even after a power cut.
+
+use seedlog_core::contract::Input;
+use seedlog_core::shard::Shard;
+
+use super::{Event, World};
+
+/// A clean stop takes no longer, whatever the disk is at.
+const STOP_WITHIN_US: u64 = 10_000_000;
+/// The last answers are with their clients after this time.
+const ANSWERS_US: u64 = 50_000;
+
+impl World {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.broker.as_ref().is_some_and(|broker| broker.stopping)
+    }
+
+    /// The operator stops the broker. From now on it hears no client.
+    pub(super) fn ask_to_stop(&mut self) {
+        let Some(broker) = self.broker.as_mut().filter(|broker| !broker.stopping) else {
+            return;
+        };
+        broker.stopping = true;
+        broker.served = broker.shards.iter().all(Shard::is_ready);
+        let shards = broker.shards.len();
+        self.mark("clean-stop");
+        for shard in 0..shards {
+            self.deliver(shard, Input::Shutdown);
+        }
+        let life = self.life;
+        self.at(self.now_us + STOP_WITHIN_US, Event::Stopped { life });
+    }
+
+    /// A shard has ended. With the last one the broker has, once its answers have arrived.
+    pub(super) fn halted_cleanly(&mut self) {
+        let Some(broker) = &mut self.broker else {
+            return;
+        };
+        broker.over += 1;
+        if broker.over < broker.shards.len() {
+            return;
+        }
+        // Of connections that clients have not given up.
+        let open = |(conn, (client, _, _)): &(&_, &(usize, _, _))| {
+            self.clients[*client].conn == Some(**conn)
+        };
+        let open = broker.conns.iter().filter(open);
+        let owed: usize = open.map(|(_, (_, _, server))| server.pending_calls()).sum();
+        if owed > 0 && broker.served {
+            let text = format!("{owed} calls were never answered");
+            self.history.violate("clean-stop", text);
+        }
+        let mut disk = self.disk.clone();
+        disk.heal();
+        disk.power_loss(&mut self.oracle);
+        self.compare_with_replay(disk);
+        self.mark("stopped-cleanly");
+        let life = self.life;
+        self.at(self.now_us + ANSWERS_US, Event::Stopped { life });
+    }
+
+    pub(super) fn stopped(&mut self) {
+        let whole = |broker: &super::Broker| broker.over == broker.shards.len();
+        if !self.broker.as_ref().is_some_and(whole) {
+            let text = format!("not over after {} s", STOP_WITHIN_US / 1_000_000);
+            self.history.violate("clean-stop", text);
+        }
+        self.stop_broker();
+    }
+}
