@@ -153,6 +153,9 @@ impl Summary {
             ("carried", 50),
             ("power-cut-oracle", 2000),
             ("replayed", 1000),
+            ("stopped-cleanly", 50),
+            ("topic-made-again", 2000),
+            ("keeper-read", 2000),
         ];
         let kinds = FaultKind::ALL.iter().map(|kind| kind.name());
         let kinds = kinds.chain(Ending::ALL.iter().map(|kind| kind.name()));

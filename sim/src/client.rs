@@ -12,6 +12,7 @@ use seedlog_core::work::plain;
 use seedlog_net::client::Connection;
 use seedlog_net::records::{self, Record};
 
+use crate::churn::{Churn, Step};
 use crate::history::{History, Part};
 use crate::plan::Choices;
 
@@ -25,11 +26,17 @@ pub enum Role {
     },
     /// Reads, looks up offsets, trims now and then.
     Consumer,
+    /// Makes, grows and removes topics of its own.
+    Keeper,
 }
 
 impl Role {
-    /// What client `number` of so many is for: the first half produces, most of it idempotently.
+    /// What client `number` of so many is for: the first half produces, most of it idempotently. One
+    /// more keeps topics of its own.
     pub fn of(number: usize, clients: usize) -> Role {
+        if number == clients {
+            return Role::Keeper;
+        }
         match (number * 2 < clients, number % 3) {
             (true, 2) => Role::Producer { idempotent: false },
             (true, _) => Role::Producer { idempotent: true },
@@ -82,6 +89,8 @@ pub enum Op {
     Audit { part: Part, offset: i64 },
     /// Move the log start.
     Trim { part: Part, to: i64 },
+    /// A keeper's step, as it is asked for.
+    Keep(Step, Request),
 }
 
 /// A client.
@@ -112,6 +121,8 @@ pub struct Client {
     choices: Choices,
     times: Choices,
     next_value: u64,
+    /// What it keeps, if it is a keeper.
+    pub churn: Churn,
 }
 
 /// Name of a topic by number.
@@ -146,6 +157,7 @@ impl Client {
             choices: Choices::new(seed, "client", number),
             times: Choices::new(seed, "client-times", number),
             next_value: (number + 1) << 32,
+            churn: Churn::new(seed),
         }
     }
 
@@ -183,6 +195,11 @@ impl Client {
     }
 
     fn next_op(&mut self, topics: &[u32], history: &mut History, wall_ms: i64) -> Op {
+        if self.role == Role::Keeper {
+            let step = self.churn.next_step();
+            let request = self.churn.request(&step);
+            return Op::Keep(step, request);
+        }
         let topic = self.choices.below(topics.len() as u64) as usize;
         let part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
         let known = history.part(part);
@@ -190,7 +207,7 @@ impl Client {
         match self.role {
             Role::Producer { idempotent: true } if self.producer.is_none() => Op::InitProducerId,
             Role::Producer { .. } => self.produce(part, known.max_acked, wall_ms),
-            Role::Consumer => match self.choices.below(40) {
+            Role::Consumer | Role::Keeper => match self.choices.below(40) {
                 0 => {
                     // Now and then everything that was there when it asked.
                     let all = self.choices.chance(1, 4);
@@ -331,6 +348,7 @@ impl Client {
             Op::Time {
                 part, timestamp, ..
             } => offset_request(*part, *timestamp),
+            Op::Keep(_, request) => request.clone(),
             Op::Trim { part, to } => Request::DeleteRecords(DeleteRecordsRequest {
                 topics: vec![(topic_ref(part.0), vec![(part.1, *to)])],
             }),
@@ -392,6 +410,12 @@ impl Client {
                 }
             }
             (Op::Trim { .. }, Response::DeleteRecords(_)) => history.definite += 1,
+            (Op::Keep(step, _), response) => {
+                history.definite += 1;
+                if let Some(text) = self.churn.answered(&step, &response) {
+                    history.violate("keeper", text);
+                }
+            }
             (Op::Create, Response::CreateTopics(response)) => {
                 let taken = [ErrorCode::None, ErrorCode::TopicAlreadyExists];
                 let topics = response.topics.iter().zip(0..);

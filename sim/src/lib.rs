@@ -7,6 +7,7 @@
 compile_error!("build with --cfg madsim: a RUSTFLAGS variable replaces .cargo/config.toml");
 
 pub mod campaign;
+pub mod churn;
 pub mod client;
 pub mod disk;
 pub mod history;

@@ -195,9 +195,13 @@ impl World {
                 part.young_ms = by_time.then_some(broker::YOUNG_MS);
             }
         }
-        let clients = (0..plan.clients).map(|number| {
+        let clients = (0..=plan.clients).map(|number| {
             let role = Role::of(number, plan.clients);
-            Client::new(seed, number as u64, role, plan.operations)
+            let operations = match role {
+                Role::Keeper => plan.operations / 2,
+                _ => plan.operations,
+            };
+            Client::new(seed, number as u64, role, operations)
         });
         let partitions: u64 = plan.topics.iter().map(|n| u64::from(*n)).sum();
         let report = Report {

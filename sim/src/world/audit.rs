@@ -152,6 +152,12 @@ impl World {
             let text = format!("{} outcomes", self.history.unknown);
             self.history.violate("unknown-without-fault", text);
         }
+        let kept = self.clients.iter().map(|client| &client.churn);
+        let (again, back) = kept.fold((0, 0), |(again, back), churn| {
+            (again + churn.made_again, back + churn.read_back)
+        });
+        self.report.marks.insert("topic-made-again", again);
+        self.report.marks.insert("keeper-read", back);
         self.report.hash = self.hash.0;
         self.report.simulated_us = self.now_us;
         self.report.acks = self.history.acks;
