@@ -376,38 +376,8 @@ impl Client {
                     .pop()
                     .and_then(|(_, mut parts)| Some((part, offset, parts.pop()?)));
             }
-            (Op::Audit { part, offset }, Response::ListOffsets(response)) => {
-                let found = response.topics[0].1[0];
-                let start = PartitionFetched {
-                    error: found.error,
-                    log_start_offset: found.offset,
-                    ..PartitionFetched::default()
-                };
-                self.audited = Some((part, offset, start));
-            }
-            (Op::End { part, known_end }, Response::ListOffsets(response)) => {
-                history.definite += 1;
-                let found = response.topics[0].1[0];
-                if found.error == ErrorCode::None {
-                    history.end(part, found.offset, known_end);
-                }
-            }
-            (
-                Op::Time {
-                    part,
-                    timestamp,
-                    acked_before,
-                },
-                Response::ListOffsets(response),
-            ) => {
-                history.definite += 1;
-                let found = response.topics[0].1[0];
-                let place = (found.offset, found.timestamp);
-                match found.error {
-                    ErrorCode::None => history.looked_up(part, timestamp, place, acked_before),
-                    ErrorCode::KafkaStorageError => {}
-                    code => unexpected(history, part, "time", code),
-                }
+            (op, Response::ListOffsets(response)) => {
+                self.offset_told(op, response.topics[0].1[0], history)
             }
             (Op::Trim { .. }, Response::DeleteRecords(_)) => history.definite += 1,
             (Op::Keep(step, _), response) => {
@@ -429,6 +399,39 @@ impl Client {
                     format!("{op:?} was answered {response:?}"),
                 );
             }
+        }
+    }
+
+    fn offset_told(&mut self, op: Op, found: PartitionOffset, history: &mut History) {
+        match op {
+            Op::Audit { part, offset } => {
+                let start = PartitionFetched {
+                    error: found.error,
+                    log_start_offset: found.offset,
+                    ..PartitionFetched::default()
+                };
+                self.audited = Some((part, offset, start));
+            }
+            Op::End { part, known_end } => {
+                history.definite += 1;
+                if found.error == ErrorCode::None {
+                    history.end(part, found.offset, known_end);
+                }
+            }
+            Op::Time {
+                part,
+                timestamp,
+                acked_before,
+            } => {
+                history.definite += 1;
+                let place = (found.offset, found.timestamp);
+                match found.error {
+                    ErrorCode::None => history.looked_up(part, timestamp, place, acked_before),
+                    ErrorCode::KafkaStorageError => {}
+                    code => unexpected(history, part, "time", code),
+                }
+            }
+            op => history.violate("unexpected-error", format!("{op:?} was told {found:?}")),
         }
     }
 

@@ -12,7 +12,7 @@ use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
 use seedlog_net::server::Connection as Server;
 
-use crate::client::{Client, Role};
+use crate::client::Client;
 use crate::disk::SimDisk;
 use crate::history::{History, Part};
 use crate::plan::{Choices, Fault, Plan};
@@ -195,14 +195,6 @@ impl World {
                 part.young_ms = by_time.then_some(broker::YOUNG_MS);
             }
         }
-        let clients = (0..=plan.clients).map(|number| {
-            let role = Role::of(number, plan.clients);
-            let operations = match role {
-                Role::Keeper => plan.operations / 2,
-                _ => plan.operations,
-            };
-            Client::new(seed, number as u64, role, operations)
-        });
         let partitions: u64 = plan.topics.iter().map(|n| u64::from(*n)).sum();
         let report = Report {
             seed,
@@ -210,7 +202,7 @@ impl World {
             ..Report::default()
         };
         let mut world = World {
-            clients: clients.collect(),
+            clients: clients::of(&plan),
             knobs,
             now_us: 0,
             queue: BTreeMap::new(),

@@ -216,3 +216,126 @@ impl Replica {
         Ok((youngest != head.max_timestamp).then_some(Stamp::Youngest(youngest)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{build_batch, complete, BatchSpec};
+    use crate::ids::{PartitionId, Uuid};
+
+    /// The time at the broker, ms.
+    const NOW_MS: i64 = 1_000_000;
+
+    fn replica() -> Replica {
+        let id = PartitionId {
+            topic: Uuid([3; 16]),
+            index: 0,
+        };
+        let mut replica = Replica::empty(id, Uuid([1; 16]), String::new());
+        replica.leader_epoch = 4;
+        replica
+    }
+
+    /// Two records of the broker's time, changed before the batch's length and CRC are set.
+    fn batch(change: impl Fn(&mut [u8])) -> Bytes {
+        let spec = BatchSpec {
+            timestamp: NOW_MS,
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence: 0,
+        };
+        let mut batch = build_batch(spec, &[(None, b"a"), (None, b"b")]).to_vec();
+        change(&mut batch);
+        complete(&mut batch);
+        batch.into()
+    }
+
+    #[test]
+    fn what_cannot_be_appended_is_refused_with_kafkas_code_and_changes_nothing() {
+        use ErrorCode::{
+            CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge, UnknownProducerId,
+            UnsupportedForMessageFormat,
+        };
+        let whole = batch(|_| {});
+        let code = |config: &dyn Fn(&mut Replica), bytes: Bytes| {
+            let mut replica = replica();
+            config(&mut replica);
+            let before = replica.clone();
+            let refused = replica.append(&bytes, NOW_MS).err();
+            let same = (replica.log_end, replica.tail.len(), &replica.producers)
+                == (before.log_end, before.tail.len(), &before.producers);
+            assert!(refused.is_none() || same);
+            refused.map(|refused| refused.code)
+        };
+        let plain = |_: &mut Replica| {};
+        let set = |at: usize, bytes: &[u8]| {
+            batch(|batch| batch[at..at + bytes.len()].copy_from_slice(bytes))
+        };
+        assert_eq!(code(&plain, whole.clone()), None);
+        for (wanted, bytes) in [
+            (UnsupportedForMessageFormat, set(16, &[1])),
+            (CorruptMessage, whole.slice(..whole.len() - 1)),
+            (InvalidRecord, [&whole[..], &whole[..]].concat().into()),
+            (InvalidRecord, set(57, &3i32.to_be_bytes())),
+            (InvalidRecord, set(57, &0i32.to_be_bytes())),
+            (InvalidRecord, set(23, &5i32.to_be_bytes())),
+            (InvalidRecord, set(21, &ATTRIBUTE_CONTROL.to_be_bytes())),
+            (
+                InvalidRecord,
+                set(21, &ATTRIBUTE_TRANSACTIONAL.to_be_bytes()),
+            ),
+            (InvalidRecord, set(51, &(-1i16).to_be_bytes())),
+            (InvalidRecord, set(53, &(-1i32).to_be_bytes())),
+            (InvalidRecord, set(HEAD_LEN, &[3])),
+            (UnknownProducerId, set(53, &2i32.to_be_bytes())),
+        ] {
+            assert_eq!(code(&plain, bytes), Some(wanted));
+        }
+        let size = whole.len() as i64;
+        let bound = |max: i64| move |replica: &mut Replica| replica.config.max_message_bytes = max;
+        assert_eq!(code(&bound(size), whole.clone()), None);
+        assert_eq!(code(&bound(size - 1), whole.clone()), Some(MessageTooLarge));
+        for (age, wanted) in [(10, None), (-10, None), (11, Some(())), (-11, Some(()))] {
+            let bounds = |replica: &mut Replica| {
+                (replica.config.before_max_ms, replica.config.after_max_ms) = (10, 10)
+            };
+            let time = (NOW_MS - age).to_be_bytes();
+            let moved = batch(|batch| {
+                batch[27..35].copy_from_slice(&time);
+                batch[35..43].copy_from_slice(&time);
+            });
+            let wanted = wanted.map(|()| InvalidTimestamp);
+            assert_eq!(code(&bounds, moved), wanted, "{age} ms old");
+        }
+    }
+
+    #[test]
+    fn the_broker_puts_in_offset_epoch_and_the_true_youngest_time() {
+        let honest = batch(|_| {});
+        let lying = batch(|batch| batch[35..43].copy_from_slice(&i64::MAX.to_be_bytes()));
+        let appended = |config: &dyn Fn(&mut Replica), bytes: &Bytes| {
+            let mut replica = replica();
+            config(&mut replica);
+            replica.log_end = 20;
+            let told = replica.append(bytes, NOW_MS).expect("taken");
+            assert_eq!((told.base_offset, told.next_offset), (20, 22));
+            let tail = replica.tail.back().expect("it is there");
+            let whole = tail.pieces.concat();
+            let head = verify(&whole).expect("its CRC holds");
+            assert_eq!((head.base_offset, head.leader_epoch), (20, 4));
+            assert_eq!(tail.row.max_timestamp, head.max_timestamp);
+            (head.max_timestamp, head.attributes, told.log_append_time_ms)
+        };
+        for bytes in [&honest, &lying] {
+            assert_eq!(appended(&|_| {}, bytes), (NOW_MS, 0, -1));
+        }
+        let by_broker = |replica: &mut Replica| replica.config.log_append_time = true;
+        let flag = crate::batch::ATTRIBUTE_LOG_APPEND_TIME;
+        assert_eq!(appended(&by_broker, &honest), (NOW_MS, flag, NOW_MS));
+        // What needs no change keeps its producer's CRC.
+        let mut replica = replica();
+        replica.append(&honest, NOW_MS).expect("taken");
+        let crc = |bytes: &[u8]| verify(bytes).expect("a batch").crc;
+        assert_eq!(crc(&replica.tail[0].pieces.concat()), crc(&honest));
+    }
+}

@@ -7,6 +7,20 @@ use seedlog_net::server::Connection as Server;
 
 use super::{Event, World, OP_TIMEOUT_US};
 use crate::client::{Client, Op, Role};
+use crate::plan::Plan;
+
+/// The clients of a plan, and one more that keeps topics of its own.
+pub(super) fn of(plan: &Plan) -> Vec<Client> {
+    let client = |number| {
+        let role = Role::of(number, plan.clients);
+        let operations = match role {
+            Role::Keeper => plan.operations / 2,
+            _ => plan.operations,
+        };
+        Client::new(plan.seed, number as u64, role, operations)
+    };
+    (0..=plan.clients).map(client).collect()
+}
 
 impl World {
     pub(super) fn at_server(&mut self, conn: ConnId, bytes: Bytes) {
