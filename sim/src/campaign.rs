@@ -154,6 +154,9 @@ impl Summary {
             ("power-cut-oracle", 2000),
             ("replayed", 1000),
             ("stopped-cleanly", 50),
+            ("loose-at-stake", 100),
+            ("loose-lost", 50),
+            ("lossy-restart", 100),
             ("topic-made-again", 2000),
             ("keeper-read", 2000),
         ];

@@ -14,7 +14,7 @@ use seedlog_net::records::{self, Record};
 
 use crate::churn::{Churn, Step};
 use crate::history::{History, Part};
-use crate::plan::Choices;
+use crate::plan::{Choices, Plan};
 
 /// What a client is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,7 @@ pub struct Client {
     next_value: u64,
     /// What it keeps, if it is a keeper.
     pub churn: Churn,
+    loose: Option<usize>,
 }
 
 /// Name of a topic by number.
@@ -138,8 +139,9 @@ fn topic_ref(number: usize) -> TopicRef {
 }
 
 impl Client {
-    /// Client `number` of a seed's world.
-    pub fn new(seed: u64, number: u64, role: Role, left: u64) -> Client {
+    /// Client `number` of a plan's world.
+    pub fn new(plan: &Plan, number: u64, role: Role, left: u64) -> Client {
+        let seed = plan.seed;
         Client {
             role,
             conn: None,
@@ -158,6 +160,7 @@ impl Client {
             times: Choices::new(seed, "client-times", number),
             next_value: (number + 1) << 32,
             churn: Churn::new(seed),
+            loose: plan.loose_topic(),
         }
     }
 
@@ -167,6 +170,13 @@ impl Client {
             return 100;
         }
         self.choices.between(100, 16_000)
+    }
+
+    /// Offsets of a partition from `durable` on are void.
+    pub fn rewind(&mut self, part: Part, durable: i64) {
+        if let Some(position) = self.positions.get_mut(&part) {
+            *position = (position.0.min(durable), false);
+        }
     }
 
     /// True if it is done.
@@ -201,7 +211,10 @@ impl Client {
             return Op::Keep(step, request);
         }
         let topic = self.choices.below(topics.len() as u64) as usize;
-        let part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
+        let mut part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
+        if self.loose == Some(topic) && self.role == (Role::Producer { idempotent: true }) {
+            part = (1, part.1 % topics[1] as i32);
+        }
         let known = history.part(part);
         let known_end = known.max_end;
         match self.role {

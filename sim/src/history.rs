@@ -154,6 +154,24 @@ impl History {
         }
     }
 
+    /// Power was cut, and the topic had opted out of syncing: nobody is owed offsets from `durable` on,
+    /// and others may stand there.
+    pub fn rewind(&mut self, part: Part, durable: i64) {
+        let partition = self.part(part);
+        for value in partition.at.split_off(&durable).into_values() {
+            partition.offset_of.remove(&value);
+        }
+        partition.acked.split_off(&durable);
+        partition.seen.split_off(&durable);
+        partition.times.split_off(&durable);
+        partition.max_acked = partition.max_acked.min(durable - 1);
+        partition.max_end = partition.max_end.min(durable);
+        for told in [&mut self.sent, &mut self.polled] {
+            let of_part = told.iter_mut().filter(|((_, other), _)| *other == part);
+            of_part.for_each(|(_, at)| *at = (*at).min(durable - 1));
+        }
+    }
+
     /// A produce was refused: none of these values may ever be seen.
     pub fn failed(&mut self, part: Part, values: &[u64]) {
         for value in values {

@@ -137,6 +137,8 @@ pub struct World {
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
     monitor: monitor::Monitor,
+    /// Acknowledged records may be gone, of a topic that opted out of syncing, and no start has said so.
+    loss_untold: bool,
     watch: Watch,
     choices: Choices,
     latency: Choices,
@@ -184,7 +186,7 @@ impl World {
             .topics
             .iter()
             .enumerate()
-            .map(|(n, p)| (*p, broker::configs(seed, n)))
+            .map(|(n, p)| (*p, broker::configs(&plan, n)))
             .collect();
         let mut history = History::default();
         for (topic, (partitions, _)) in topics.iter().enumerate() {
@@ -224,6 +226,7 @@ impl World {
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
+            loss_untold: false,
             watch: Watch::All,
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
@@ -525,7 +528,10 @@ impl World {
             Note::FaultyRange { .. } => self.mark("faulty-range"),
             Note::DiskFull => self.mark("disk-full-seen"),
             Note::DiskFullOver => self.mark("disk-full-over"),
-            Note::LossyRestart => self.mark("lossy-restart"),
+            Note::LossyRestart => {
+                self.mark("lossy-restart");
+                self.loss_untold = false;
+            }
         }
     }
 
@@ -568,6 +574,10 @@ impl World {
         let result = self.disk.run(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         for name in fired {
+            if name == "sync-error" {
+                // What no sync has covered counts as written from now on, and is not.
+                self.lose_loose();
+            }
             if let Some(broker) = &mut self.broker {
                 broker.excused |= matches!(
                     name,

@@ -250,9 +250,15 @@ impl Replica {
             "{:?}: log start above watermark",
             self.id
         );
+        // What opted out of syncing may be seen before it is durable, up to `flush.messages` of it.
+        let unsynced = self.high_watermark - self.durable_end;
+        let allowed = match self.config.opts_out_of_syncing() {
+            true => self.config.flush_messages - 1,
+            false => 0,
+        };
         assert!(
-            self.high_watermark <= self.durable_end || self.config.opts_out_of_syncing(),
-            "{:?}: watermark not durable",
+            unsynced <= allowed,
+            "{:?}: {unsynced} records below the watermark are not durable",
             self.id
         );
         assert!(

@@ -148,6 +148,10 @@ impl World {
         if !self.report.undecided {
             self.keep_audit();
         }
+        if std::mem::take(&mut self.loss_untold) {
+            let text = "records may be gone, and no start has said so".to_string();
+            self.history.violate("lossy-restart", text);
+        }
         if self.plan.faults.is_empty() && self.history.unknown > 0 {
             let text = format!("{} outcomes", self.history.unknown);
             self.history.violate("unknown-without-fault", text);
@@ -158,6 +162,7 @@ impl World {
         });
         self.report.marks.insert("topic-made-again", again);
         self.report.marks.insert("keeper-read", back);
+        self.report.marks.insert("loose-lost", self.monitor.losses);
         self.report.hash = self.hash.0;
         self.report.simulated_us = self.now_us;
         self.report.acks = self.history.acks;
@@ -198,6 +203,7 @@ impl World {
         let Reading {
             part, start, end, ..
         } = *reading;
+        let durable = self.monitor.loose().get(&part).copied().unwrap_or(i64::MAX);
         let known = self.history.part(part);
         if !(reading.faulty && self.damaged.contains(&part)) {
             let value = |offset: &i64| {
@@ -205,7 +211,11 @@ impl World {
                 at.ok().map(|at| reading.found[at].1)
             };
             let wrong = |offset: &i64| value(offset).as_ref() != known.at.get(offset);
-            if let Some(offset) = known.owed_from(start).find(wrong) {
+            if let Some(offset) = known
+                .owed_from(start)
+                .filter(|at| *at < durable)
+                .find(wrong)
+            {
                 let told = value(&offset).map_or("gone".to_string(), |value| value.to_string());
                 return Some(format!(
                     "{part:?}@{offset} is {told} after a power cut ({start}..{end})"

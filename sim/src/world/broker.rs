@@ -9,7 +9,7 @@ use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
 use crate::disk::SimDisk;
-use crate::plan::Choices;
+use crate::plan::{Choices, Plan};
 
 impl World {
     pub(super) fn start_broker(&mut self) {
@@ -91,11 +91,15 @@ pub(super) fn retains_by_time(seed: u64, topic: usize) -> bool {
     topic == 0 && seed.is_multiple_of(2)
 }
 
-/// The configs of topic number `topic`: the first has retention, by size or by time.
-pub(super) fn configs(seed: u64, topic: usize) -> Vec<(String, Option<String>)> {
+/// The configs of topic number `topic`: the first has retention, by size or by time; the third, where
+/// there is one, opted out of syncing.
+pub(super) fn configs(plan: &Plan, topic: usize) -> Vec<(String, Option<String>)> {
     let configs: &[(&str, &str)] = match topic {
-        0 if retains_by_time(seed, topic) => &[("retention.ms", "4000"), ("segment.ms", "1000")],
+        0 if retains_by_time(plan.seed, topic) => {
+            &[("retention.ms", "4000"), ("segment.ms", "1000")]
+        }
         0 => &[("retention.bytes", "40000")],
+        _ if plan.loose_topic() == Some(topic) => &[("flush.messages", "20"), ("flush.ms", "300")],
         _ => &[],
     };
     let segments = [("segment.bytes", "12000")];

@@ -17,7 +17,7 @@ pub(super) fn of(plan: &Plan) -> Vec<Client> {
             Role::Keeper => plan.operations / 2,
             _ => plan.operations,
         };
-        Client::new(plan.seed, number as u64, role, operations)
+        Client::new(plan, number as u64, role, operations)
     };
     (0..=plan.clients).map(client).collect()
 }

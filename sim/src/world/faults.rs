@@ -51,6 +51,22 @@ impl World {
         }
     }
 
+    /// Power is cut, or a sync failed: of topics that opted out of syncing, nobody is owed what was not durable, and the
+    /// next start must say so.
+    pub(super) fn lose_loose(&mut self) {
+        for (part, durable) in self.monitor.loose() {
+            if self.history.part(part).max_acked >= durable {
+                self.mark("loose-at-stake");
+                self.loss_untold = true;
+            }
+            self.history.rewind(part, durable);
+            for client in &mut self.clients {
+                client.rewind(part, durable);
+            }
+        }
+        self.monitor.rewind();
+    }
+
     pub(super) fn fault(&mut self, fault: Fault) {
         if self.audit.is_some() {
             return;
@@ -65,6 +81,7 @@ impl World {
                 self.mark("power-loss");
                 self.count_cut();
                 self.stop_broker();
+                self.lose_loose();
                 let mut cut = Choices::new(fault.value, "cut", self.plan.seed);
                 self.disk.power_loss(&mut cut);
                 for name in std::mem::take(&mut self.disk.fired) {

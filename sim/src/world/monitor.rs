@@ -1,14 +1,32 @@
-//! White-box rules over time: what a replica's marks may do (P2 of `failures.md`).
+//! White-box rules over time: what a replica's marks may do (P2 of `failures.md`), and what a power cut
+//! may take of a topic that opted out of syncing.
 
 use std::collections::BTreeMap;
 
 use seedlog_core::ids::PartitionId;
 use seedlog_core::shard::Shard;
 
+use super::faults::part_of;
+use crate::history::Part;
+
+/// A replica's marks as last seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    start: i64,
+    watermark: i64,
+    durable: i64,
+    /// The watermark before power was cut, until the partition is seen again.
+    before: i64,
+    /// The partition, if it opted out of syncing.
+    loose: Option<Part>,
+}
+
 /// Ghost state: the marks last seen of every partition, across lives of the broker.
 #[derive(Clone, Debug, Default)]
 pub struct Monitor {
-    marks: BTreeMap<PartitionId, (i64, i64)>,
+    marks: BTreeMap<PartitionId, Marks>,
+    /// Times a partition that opted out of syncing did lose something.
+    pub losses: u64,
 }
 
 impl Monitor {
@@ -20,8 +38,14 @@ impl Monitor {
         }
         for replica in shard.replicas() {
             let (id, start, watermark) = (replica.id, replica.log_start, replica.high_watermark);
-            let before = self.marks.insert(id, (start, watermark));
-            let (old_start, old_mark) = before.unwrap_or_default();
+            let marks = self.marks.entry(id).or_insert_with(|| Marks {
+                loose: part_of(&replica.dir).filter(|_| replica.config.opts_out_of_syncing()),
+                ..Marks::default()
+            });
+            self.losses += u64::from(watermark < std::mem::take(&mut marks.before));
+            let (old_start, old_mark) = (marks.start, marks.watermark);
+            (marks.start, marks.watermark) = (start, watermark);
+            marks.durable = replica.durable_end;
             if start < old_start || watermark < old_mark {
                 let text = format!(
                     "{id:?}: start {old_start} -> {start}, watermark {old_mark} -> {watermark}"
@@ -30,5 +54,25 @@ impl Monitor {
             }
         }
         None
+    }
+
+    /// Partitions that opted out of syncing, and up to where each is durable.
+    pub fn loose(&self) -> BTreeMap<Part, i64> {
+        let marks = self.marks.values();
+        marks
+            .filter_map(|marks| Some((marks.loose?, marks.durable)))
+            .collect()
+    }
+
+    /// Power was cut: what was not durable may be gone.
+    pub fn rewind(&mut self) {
+        for marks in self
+            .marks
+            .values_mut()
+            .filter(|marks| marks.loose.is_some())
+        {
+            marks.before = marks.watermark;
+            marks.watermark = marks.watermark.min(marks.durable);
+        }
     }
 }
