@@ -137,8 +137,8 @@ pub struct World {
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
     monitor: monitor::Monitor,
-    /// Acknowledged records may be gone, of a topic that opted out of syncing, and no start has said so.
-    loss_untold: bool,
+    /// A start has said that records may be gone, of a topic that opted out of syncing.
+    loss_told: bool,
     watch: Watch,
     choices: Choices,
     latency: Choices,
@@ -226,7 +226,7 @@ impl World {
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
-            loss_untold: false,
+            loss_told: false,
             watch: Watch::All,
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
@@ -425,8 +425,13 @@ impl World {
         broker.shards[shard].settle(now, &mut out);
         if self.watch == Watch::All {
             broker.shards[shard].check();
+            let losses = self.monitor.losses;
             if let Some((rule, text)) = self.monitor.look(&broker.shards[shard]) {
                 self.history.violate(rule, text);
+            }
+            if self.monitor.losses > losses && !self.loss_told {
+                let text = "acknowledged records are gone, and no start has said so";
+                self.history.violate("lossy-restart", text.to_string());
             }
         }
         out.hash(&mut self.hash);
@@ -530,7 +535,7 @@ impl World {
             Note::DiskFullOver => self.mark("disk-full-over"),
             Note::LossyRestart => {
                 self.mark("lossy-restart");
-                self.loss_untold = false;
+                self.loss_told = true;
             }
         }
     }
@@ -572,12 +577,9 @@ impl World {
             return self.at(self.stalled_until, Event::Disk { life, shard, op });
         }
         let result = self.disk.run(&op.request);
+        self.mind_sync_errors(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         for name in fired {
-            if name == "sync-error" {
-                // What no sync has covered counts as written from now on, and is not.
-                self.lose_loose();
-            }
             if let Some(broker) = &mut self.broker {
                 broker.excused |= matches!(
                     name,

@@ -72,6 +72,8 @@ impl Replica {
             epochs.push((bytes.try_get_i32().ok()?, bytes.try_get_i64().ok()?));
         }
         self.epochs = epochs;
+        // They were written down while the log start they are listed with was on its way.
+        self.trim_epochs();
         self.producers = Producers::decode(&mut bytes)?;
         while self.tail.front().is_some_and(|batch| batch.row.base < end) {
             if let Some(batch) = self.tail.pop_front() {

@@ -236,9 +236,11 @@ impl Replica {
         Some((self.epochs[index].0, end))
     }
 
-    /// Note that `epoch` begins at `offset`, if it is new.
+    /// Note that `epoch` begins at `offset`, if it is new. One that holds no record, as the log start
+    /// has passed all of them, is forgotten (`LeaderEpochFileCache.java`).
     pub fn note_epoch(&mut self, epoch: i32, offset: i64) {
         if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            self.epochs.retain(|(_, start)| *start < offset);
             self.epochs.push((epoch, offset));
         }
     }
@@ -300,7 +302,7 @@ impl Replica {
         let epochs = self
             .epochs
             .windows(2)
-            .all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1);
+            .all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1);
         assert!(epochs, "{:?}: epochs {:?}", self.id, self.epochs);
     }
 }

@@ -56,6 +56,13 @@ impl Replica {
             self.doomed.push(self.rows_path(gone.base));
             dropped += 1;
         }
+        self.trim_epochs();
+        self.manifest_owed |= dropped > 0;
+        dropped
+    }
+
+    /// Epochs that ended before the log starts are forgotten; the first one begins with the log.
+    pub(super) fn trim_epochs(&mut self) {
         let start = self.log_start;
         let later = self
             .epochs
@@ -66,7 +73,5 @@ impl Replica {
         if let Some((_, first)) = self.epochs.first_mut() {
             *first = (*first).max(start);
         }
-        self.manifest_owed |= dropped > 0;
-        dropped
     }
 }

@@ -148,10 +148,6 @@ impl World {
         if !self.report.undecided {
             self.keep_audit();
         }
-        if std::mem::take(&mut self.loss_untold) {
-            let text = "records may be gone, and no start has said so".to_string();
-            self.history.violate("lossy-restart", text);
-        }
         if self.plan.faults.is_empty() && self.history.unknown > 0 {
             let text = format!("{} outcomes", self.history.unknown);
             self.history.violate("unknown-without-fault", text);

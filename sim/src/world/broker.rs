@@ -77,6 +77,7 @@ impl World {
             );
             if !reads && self.choices.chance(1, 2) {
                 let _ = self.disk.run(&op.request);
+                self.mind_sync_errors(&op.request);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Faults as they strike.
 
-use seedlog_core::disk::DiskError;
+use seedlog_core::disk::{DiskError, DiskRequest};
 
-use super::{Event, World};
+use super::{path_of, Event, World};
 use crate::disk::BadRead;
 use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
@@ -51,20 +51,32 @@ impl World {
         }
     }
 
-    /// Power is cut, or a sync failed: of topics that opted out of syncing, nobody is owed what was not durable, and the
-    /// next start must say so.
-    pub(super) fn lose_loose(&mut self) {
+    /// Power is cut, or a sync failed: of topics that opted out of syncing, nobody is owed what was not durable. A start
+    /// must say so before the loss shows.
+    fn lose_loose(&mut self) {
         for (part, durable) in self.monitor.loose() {
             if self.history.part(part).max_acked >= durable {
                 self.mark("loose-at-stake");
-                self.loss_untold = true;
             }
             self.history.rewind(part, durable);
             for client in &mut self.clients {
                 client.rewind(part, durable);
             }
         }
+        self.loss_told &= self.monitor.is_open();
         self.monitor.rewind();
+    }
+
+    /// What a failed sync of a journal did not cover counts as written from now on, and is not.
+    pub(super) fn mind_sync_errors(&mut self, request: &DiskRequest) {
+        let failed = self.disk.fired.last() == Some(&"sync-error");
+        let file = match request {
+            DiskRequest::SyncMany { files, .. } => files.first().map_or("", |file| file),
+            request => path_of(request),
+        };
+        if failed && file.starts_with("journal/") {
+            self.lose_loose();
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {

@@ -64,6 +64,11 @@ impl Monitor {
             .collect()
     }
 
+    /// A partition that may have lost something was not seen since.
+    pub fn is_open(&self) -> bool {
+        self.marks.values().any(|marks| marks.before > 0)
+    }
+
     /// Power was cut: what was not durable may be gone.
     pub fn rewind(&mut self) {
         for marks in self
@@ -71,7 +76,7 @@ impl Monitor {
             .values_mut()
             .filter(|marks| marks.loose.is_some())
         {
-            marks.before = marks.watermark;
+            marks.before = marks.before.max(marks.watermark);
             marks.watermark = marks.watermark.min(marks.durable);
         }
     }
