@@ -322,10 +322,7 @@ impl Shard {
             files.push(replica.segment_path(segment.base));
             files.push(replica.rows_path(segment.base));
         }
-        self.journal.stage(
-            [Frame::Drop { partition: id }.encode()],
-            Mark::Dropped(files),
-        );
+        self.stage_drop(&replica, Mark::Dropped(id, files));
         self.drain(now, id, out);
     }
 }

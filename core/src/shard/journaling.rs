@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::dropping::Dropping;
 use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Halt, Note};
 use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
@@ -58,7 +59,7 @@ pub(super) enum Mark {
     /// The partition went to another shard.
     MovedOut(PartitionId),
     /// The partition is gone; these files may go.
-    Dropped(Vec<Path>),
+    Dropped(PartitionId, Vec<Path>),
     /// The journal's first block: it exists from here on.
     Founded,
     /// Ledger records below this offset.
@@ -96,6 +97,7 @@ pub(super) struct Journal {
     pub attest_at: Option<Instant>,
     /// Written and acknowledged, not synced: of topics that opted out.
     pub unsynced: BTreeMap<PartitionId, i64>,
+    pub dropping: Dropping,
     /// When that must be synced (`flush.ms`).
     pub flush_at: Option<Instant>,
     pub jobs: usize,
@@ -122,6 +124,7 @@ impl Journal {
             attested: 0,
             attest_at: None,
             unsynced: BTreeMap::new(),
+            dropping: Dropping::new(),
             flush_at: None,
             jobs: 0,
             written: Vec::new(),
@@ -240,9 +243,8 @@ impl Shard {
     /// a snapshot among them, and no write-behind that could add to them is still running.
     fn block_frees(&self) -> bool {
         let ledger = self.ledger.as_ref();
-        let replicas = self.replicas.values().map(Replica::oldest_seq);
-        let needed = replicas.chain(ledger.map(|ledger| ledger.oldest_seq));
-        let oldest = needed.filter(|seq| *seq > 0).min();
+        let needed = self.oldest_needed().into_iter();
+        let oldest = needed.chain(ledger.map(|ledger| ledger.oldest_seq)).min();
         let holds = |seq: u64| Some(seq) == oldest;
         let waits = self.replicas.values().any(|replica| {
             replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
@@ -306,11 +308,10 @@ impl Shard {
                     fresh.for_each(|batch| batch.seq = seq);
                 }
             }
-            Mark::Created(id) | Mark::Arrived(id) => {
-                if let Some(replica) = self.replicas.get_mut(id) {
-                    replica.manifest_seq = seq;
-                }
-            }
+            Mark::Created(id) | Mark::Arrived(id) => match self.replicas.get_mut(id) {
+                Some(replica) => replica.manifest_seq = seq,
+                None => self.note_dropping(*id, seq),
+            },
             Mark::Carried(id, end) => self.note_carried(*id, *end, seq),
             Mark::Ledger(_) => {
                 if let Some(ledger) = &mut self.ledger {
@@ -319,7 +320,7 @@ impl Shard {
             }
             Mark::Manifest(..)
             | Mark::LogStart(..)
-            | Mark::Dropped(_)
+            | Mark::Dropped(..)
             | Mark::MovedOut(_)
             | Mark::Founded
             | Mark::Snapshot => {}
@@ -447,7 +448,10 @@ impl Shard {
             }
             Mark::Arrived(id) => self.arrived(now, id, out),
             Mark::MovedOut(id) => self.moved_out(id),
-            Mark::Dropped(files) => self.unlink(files, out),
+            Mark::Dropped(id, files) => {
+                self.journal.dropping.remove(&id);
+                self.unlink(files, out)
+            }
             Mark::Founded => self.tell_opened(now, false, out),
             Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
             Mark::Snapshot => {
@@ -517,7 +521,7 @@ impl Shard {
             .ledger
             .as_ref()
             .map_or(u64::MAX, |ledger| ledger.oldest_seq);
-        let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
+        let first = self.oldest_needed().unwrap_or(u64::MAX);
         self.journal.tail = first
             .min(ledger)
             .min(self.journal.ring.next_seq)

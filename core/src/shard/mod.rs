@@ -6,6 +6,7 @@
 mod ahead;
 mod boot;
 mod carrying;
+mod dropping;
 mod flushing;
 mod gateway;
 mod host;

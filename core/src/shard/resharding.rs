@@ -158,13 +158,13 @@ impl Shard {
 
     /// A partition is durable in its new home: this journal forgets it. Its files stay.
     pub(super) fn moved(&mut self, id: PartitionId) {
-        if self.replicas.remove(&id).is_some() {
-            let frame = Frame::Drop { partition: id }.encode();
-            self.journal.stage([frame], Mark::MovedOut(id));
+        if let Some(replica) = self.replicas.remove(&id) {
+            self.stage_drop(&replica, Mark::MovedOut(id));
         }
     }
 
     pub(super) fn moved_out(&mut self, id: PartitionId) {
+        self.journal.dropping.remove(&id);
         if let Some(settling) = &mut self.settling {
             settling.here.remove(&id);
         }
