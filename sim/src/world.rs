@@ -423,10 +423,12 @@ impl World {
             }
         }
         broker.shards[shard].settle(now, &mut out);
+        // What a cut may take of an opted-out topic is known from here, whoever judges.
+        let losses = self.monitor.losses;
+        let looked = self.monitor.look(&broker.shards[shard]);
         if self.watch == Watch::All {
             broker.shards[shard].check();
-            let losses = self.monitor.losses;
-            if let Some((rule, text)) = self.monitor.look(&broker.shards[shard]) {
+            if let Some((rule, text)) = looked {
                 self.history.violate(rule, text);
             }
             if self.monitor.losses > losses && !self.loss_told {
