@@ -49,20 +49,13 @@ pub enum Flaw {
     Config,
 }
 
-/// The topic as it must be.
-#[derive(Clone, Debug, PartialEq)]
-struct Topic {
-    bounded: bool,
-    /// Values acknowledged, by partition.
-    partitions: Vec<Vec<u64>>,
-}
-
 /// The client's model of its topic.
 #[derive(Clone, Debug)]
 pub struct Churn {
     choices: Choices,
     name: u64,
-    topic: Option<Topic>,
+    /// The topic as it must be, if it exists: values acknowledged, by partition.
+    topic: Option<Vec<Vec<u64>>>,
     /// One of this name was removed.
     removed: bool,
     pending: bool,
@@ -98,10 +91,7 @@ impl Churn {
             self.go_on_elsewhere();
         }
         let choices = &mut self.choices;
-        let count = self
-            .topic
-            .as_ref()
-            .map_or(1, |topic| topic.partitions.len());
+        let count = self.topic.as_ref().map_or(1, Vec::len);
         // Now and then one beyond the last.
         let index = choices.below(count as u64 + 1) as u32;
         let index = match choices.chance(7, 8) {
@@ -258,32 +248,23 @@ impl Churn {
     }
 
     fn took_effect(&mut self, step: &Step) {
-        let bounded = self.bounded();
-        match step {
-            Step::Create(Flaw::No) => self.made_again += u64::from(self.removed),
-            Step::Remove => self.removed = true,
-            _ => {}
-        }
         match (step, &mut self.topic) {
             (Step::Create(Flaw::No), topic) => {
-                *topic = Some(Topic {
-                    bounded,
-                    partitions: vec![Vec::new(); 2],
-                })
+                self.made_again += u64::from(self.removed);
+                *topic = Some(vec![Vec::new(); 2]);
             }
-            (Step::Grow(total), Some(topic)) => {
-                topic.partitions.resize(*total as usize, Vec::new())
+            (Step::Grow(total), Some(topic)) => topic.resize(*total as usize, Vec::new()),
+            (Step::Remove, topic) => {
+                self.removed = true;
+                *topic = None;
             }
-            (Step::Remove, topic) => *topic = None,
-            (Step::Send(index, value, _), Some(topic)) => {
-                topic.partitions[*index as usize].push(*value)
-            }
+            (Step::Send(index, value, _), Some(topic)) => topic[*index as usize].push(*value),
             _ => {}
         }
     }
 
     fn values(&self, index: u32) -> Option<&Vec<u64>> {
-        self.topic.as_ref()?.partitions.get(index as usize)
+        self.topic.as_ref()?.get(index as usize)
     }
 
     fn judge_known(&self) -> ErrorCode {
@@ -306,23 +287,23 @@ impl Churn {
     fn judge_grow(&self, total: u32) -> ErrorCode {
         match &self.topic {
             None => ErrorCode::UnknownTopicOrPartition,
-            Some(topic) if topic.partitions.len() >= total as usize => ErrorCode::InvalidPartitions,
+            Some(topic) if topic.len() >= total as usize => ErrorCode::InvalidPartitions,
             Some(_) => ErrorCode::None,
         }
     }
 
     fn judge_send(&self, index: u32, size: usize) -> ErrorCode {
-        match (&self.topic, self.values(index)) {
-            (_, None) | (None, _) => ErrorCode::UnknownTopicOrPartition,
-            (Some(topic), _) if topic.bounded && batch(0, size).len() > LARGEST => {
+        match self.values(index) {
+            None => ErrorCode::UnknownTopicOrPartition,
+            Some(_) if self.bounded() && batch(0, size).len() > LARGEST => {
                 ErrorCode::MessageTooLarge
             }
-            _ => ErrorCode::None,
+            Some(_) => ErrorCode::None,
         }
     }
 
     fn described(&self, told: &TopicMetadata) -> Option<String> {
-        let wanted = self.topic.as_ref().map(|topic| topic.partitions.len());
+        let wanted = self.topic.as_ref().map(Vec::len);
         let count = match told.error {
             ErrorCode::None => Some(told.partitions.len()),
             ErrorCode::UnknownTopicOrPartition => None,

@@ -28,10 +28,14 @@ impl Shard {
         }
     }
 
-    /// Oldest block that a partition needs which is here, or was: the ledger's apart.
-    pub(super) fn oldest_needed(&self) -> Option<u64> {
-        let here = self.replicas.values().map(Replica::oldest_seq);
-        let gone = self.journal.dropping.values().copied();
-        here.chain(gone).filter(|seq| *seq > 0).min()
+    /// It durably says so: nothing of the partition is needed any more.
+    pub(super) fn drop_durable(&mut self, id: PartitionId) {
+        self.journal.dropping.remove(&id);
+    }
+
+    /// The oldest block that one of them needs.
+    pub(super) fn oldest_dropping(&self) -> Option<u64> {
+        let staged = |seq: &u64| *seq > 0;
+        self.journal.dropping.values().copied().filter(staged).min()
     }
 }

@@ -243,8 +243,10 @@ impl Shard {
     /// a snapshot among them, and no write-behind that could add to them is still running.
     fn block_frees(&self) -> bool {
         let ledger = self.ledger.as_ref();
-        let needed = self.oldest_needed().into_iter();
-        let oldest = needed.chain(ledger.map(|ledger| ledger.oldest_seq)).min();
+        let replicas = self.replicas.values().map(Replica::oldest_seq);
+        let needed = replicas.chain(ledger.map(|ledger| ledger.oldest_seq));
+        let needed = needed.filter(|seq| *seq > 0);
+        let oldest = needed.chain(self.oldest_dropping()).min();
         let holds = |seq: u64| Some(seq) == oldest;
         let waits = self.replicas.values().any(|replica| {
             replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
@@ -449,7 +451,7 @@ impl Shard {
             Mark::Arrived(id) => self.arrived(now, id, out),
             Mark::MovedOut(id) => self.moved_out(id),
             Mark::Dropped(id, files) => {
-                self.journal.dropping.remove(&id);
+                self.drop_durable(id);
                 self.unlink(files, out)
             }
             Mark::Founded => self.tell_opened(now, false, out),
@@ -521,7 +523,8 @@ impl Shard {
             .ledger
             .as_ref()
             .map_or(u64::MAX, |ledger| ledger.oldest_seq);
-        let first = self.oldest_needed().unwrap_or(u64::MAX);
+        let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
+        let first = first.min(self.oldest_dropping().unwrap_or(u64::MAX));
         self.journal.tail = first
             .min(ledger)
             .min(self.journal.ring.next_seq)

@@ -376,7 +376,7 @@ impl Shard {
             } => self.arrives(now, from, partition, manifest, out),
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
-            NeighbourMessage::Drained => self.is_drained(from),
+            NeighbourMessage::Drained => self.heard_drained(from),
             NeighbourMessage::Applied { offset } => self.shard_applied(now, from, offset, out),
         }
     }

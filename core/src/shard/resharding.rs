@@ -164,7 +164,7 @@ impl Shard {
     }
 
     pub(super) fn moved_out(&mut self, id: PartitionId) {
-        self.journal.dropping.remove(&id);
+        self.drop_durable(id);
         if let Some(settling) = &mut self.settling {
             settling.here.remove(&id);
         }

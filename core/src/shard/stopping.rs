@@ -19,14 +19,14 @@ pub(super) struct Stopping {
     pub asked: bool,
     /// This shard has told that it owes no answer.
     pub drained: bool,
-    /// Shards that have told so.
-    others: BTreeSet<ShardId>,
+    /// Shards that have told so, this one among them.
+    heard: BTreeSet<ShardId>,
 }
 
 impl Shard {
     /// Another shard, or this one, owes its clients nothing any more.
-    pub(super) fn is_drained(&mut self, from: ShardId) {
-        self.stopping.others.insert(from);
+    pub(super) fn heard_drained(&mut self, from: ShardId) {
+        self.stopping.heard.insert(from);
     }
 
     pub(super) fn shut_down(&mut self, now: Now, out: &mut Effects) {
@@ -44,7 +44,7 @@ impl Shard {
         let quiet = journal.in_flight.is_none() && journal.staged.is_empty() && journal.jobs == 0;
         let attested = journal.attested >= journal.ring.durable_seq;
         let flushed = !journal.ring.loose && journal.unsynced.is_empty();
-        let unasked = self.stopping.others.len() == usize::from(self.config.running);
+        let unasked = self.stopping.heard.len() == usize::from(self.config.running);
         let idle = unasked && quiet && attested && flushed && self.asks.is_empty();
         if idle && (self.stage == Stage::Ready || self.ops.is_empty()) {
             self.stage = Stage::Halted;

@@ -1,7 +1,7 @@
 //! The end of a run: a healed world, one last reader of everything; and the power-cut oracle, which
 //! forks the disk, never the world.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use seedlog_core::api::{PartitionFetched, Request, Response};
 use seedlog_core::batch::BatchHead;
@@ -183,9 +183,10 @@ impl World {
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);
         }
+        let loose = self.monitor.loose();
         let parts = self.history.partitions.keys().copied();
         for reading in fork.read_all(parts) {
-            if let Some(text) = self.judge_reading(&reading) {
+            if let Some(text) = self.judge_reading(&reading, &loose) {
                 return self.history.violate("power-cut", text);
             }
             if let Some(text) = fork.tables_differ(&reading) {
@@ -194,12 +195,13 @@ impl World {
         }
     }
 
-    /// What is wrong with a partition as it was read after a power cut.
-    fn judge_reading(&mut self, reading: &Reading) -> Option<String> {
+    /// What is wrong with a partition as it was read after a power cut; those that opted out of syncing
+    /// are owed up to where they are durable.
+    fn judge_reading(&mut self, reading: &Reading, loose: &BTreeMap<Part, i64>) -> Option<String> {
         let Reading {
             part, start, end, ..
         } = *reading;
-        let durable = self.monitor.loose().get(&part).copied().unwrap_or(i64::MAX);
+        let durable = loose.get(&part).copied().unwrap_or(i64::MAX);
         let known = self.history.part(part);
         if !(reading.faulty && self.damaged.contains(&part)) {
             let value = |offset: &i64| {

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use seedlog_core::batch::BatchHead;
-use seedlog_core::metadata::Image;
 use seedlog_core::partition::{Replica, PRODUCER_WINDOW};
 use seedlog_core::shard::Shard;
 
@@ -111,12 +110,8 @@ pub(super) fn replica(shards: &[Shard], (topic, index): Part) -> Option<&Replica
         let image = shard.image()?;
         image.names.get(&name).copied()
     })?;
-    let of = |shard: &'_ Shard| -> Option<usize> {
-        let own = |replica: &Replica| (replica.id.topic, replica.id.index) == (id, index as u32);
-        shard.replicas().position(own)
-    };
-    let (shard, at) = shards.iter().find_map(|shard| Some((shard, of(shard)?)))?;
-    shard.replicas().nth(at)
+    let own = |replica: &&Replica| (replica.id.topic, replica.id.index) == (id, index as u32);
+    shards.iter().flat_map(Shard::replicas).find(own)
 }
 
 impl World {
@@ -150,8 +145,8 @@ impl World {
         let told = live.iter().find_map(|shard| image_differs(shard, replayed));
         told.or_else(|| {
             let parts = self.history.partitions.keys();
-            let whole = parts.filter(|part| !self.damaged.contains(part));
-            whole.into_iter().find_map(|part| {
+            let mut whole = parts.filter(|part| !self.damaged.contains(part));
+            whole.find_map(|part| {
                 let (live, replayed) = (replica(live, *part)?, replica(replayed, *part));
                 let differs = match replayed {
                     Some(replayed) => replica_differs(live, replayed),
@@ -165,13 +160,11 @@ impl World {
 
 /// A start counts itself, and may note where partitions stand; all else is the same.
 fn image_differs(live: &Shard, replayed: &[Shard]) -> Option<String> {
-    let facts = |image: &Image| {
-        let topics = image.topics.clone();
-        (topics, image.names.clone(), image.next_producer_id)
-    };
     let (live, replayed) = (live.image()?, replayed.first()?.image()?);
-    let text = || format!("metadata: {live:?}, replayed {replayed:?}");
-    (facts(live) != facts(replayed)).then(text)
+    let same = live.topics == replayed.topics
+        && live.names == replayed.names
+        && live.next_producer_id == replayed.next_producer_id;
+    (!same).then(|| format!("metadata: {live:?}, replayed {replayed:?}"))
 }
 
 fn replica_differs(live: &Replica, replayed: &Replica) -> Option<String> {
