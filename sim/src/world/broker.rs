@@ -93,14 +93,18 @@ pub(super) fn retains_by_time(seed: u64, topic: usize) -> bool {
 }
 
 /// The configs of topic number `topic`: the first has retention, by size or by time; the third, where
-/// there is one, opted out of syncing.
+/// there is one, opted out of syncing: in even seeds so far that a cut takes much, in odd ones so little
+/// that `flush.messages` is reached before another block syncs.
 pub(super) fn configs(plan: &Plan, topic: usize) -> Vec<(String, Option<String>)> {
     let configs: &[(&str, &str)] = match topic {
         0 if retains_by_time(plan.seed, topic) => {
             &[("retention.ms", "4000"), ("segment.ms", "1000")]
         }
         0 => &[("retention.bytes", "40000")],
-        _ if plan.loose_topic() == Some(topic) => &[("flush.messages", "20"), ("flush.ms", "300")],
+        _ if plan.loose_topic() == Some(topic) => match plan.seed % 2 {
+            0 => &[("flush.messages", "20"), ("flush.ms", "300")],
+            _ => &[("flush.messages", "5"), ("flush.ms", "300")],
+        },
         _ => &[],
     };
     let segments = [("segment.bytes", "12000")];
