@@ -7,6 +7,8 @@ may be there, in part, torn, or not at all, in any combination.
 import os
 from dataclasses import dataclass, field
 
+import trace
+
 SECTOR = 512
 PAGE = 4096
 STYLES = ["nothing", "only the newest", "all but the newest", "pages", "sectors", "torn", "entries"]
@@ -29,7 +31,7 @@ class Model:
         self.folder_syncs = {}
         self.positions = {}
         for event in events:
-            if event.result >= 0 or event.end == 1 << 62:
+            if event.result >= 0:
                 self.take(event)
 
     def inside(self, path):
@@ -87,6 +89,14 @@ class Model:
         elif b"O_TRUNC" in event.args:
             self.names[path].writes.append((event, "cut", 0, b""))
 
+    def difference(self, path, content, there):
+        """Where the model and the file part, and which of the file's calls were there last."""
+        at = next((i for i, (a, b) in enumerate(zip(content, there)) if a != b), min(len(content), len(there)))
+        calls = [f"{event.name} {event.start}..{event.end} = {event.result} at {offset}"
+                 for event, kind, offset, data in self.names[path].writes
+                 if kind != "data" or offset <= at < offset + len(data)]
+        return f"from {at} on, {len(content)} and {len(there)} bytes, {calls[-3:]}"
+
     def cut(self, at, choice, style):
         """The image if the power goes at `at`: {path: bytes or None}, and how much was unsynced."""
         unsynced = 0
@@ -118,9 +128,41 @@ class Model:
         return image, unsynced
 
 
+def settle(events, root):
+    """Give the calls that a kill cut short an end and a result: what the folder shows that they did.
+
+    The kernel may have done all of such a call, none of it, or the first pages of a write.
+    """
+    last = max(max(event.start, event.end if event.end < trace.UNFINISHED else 0) for event in events) + 1
+    for event in events:
+        if event.end == trace.UNFINISHED:
+            event.end, event.result = last, effect(event, root)
+
+
+def effect(event, root):
+    """The result that a call without one would have had, by what it left in the folder."""
+    if event.name in ("sendto", "write", "writev"):
+        return sum(map(len, event.strings))  # it may have left, so it counts as a promise
+    if event.name in ("openat", "mkdir", "unlink", "rename"):
+        paths = [os.path.normpath(os.path.join(root, s.decode())) for s in event.strings]
+        # The new name if there are two.
+        gone = event.name == "unlink"
+        return 0 if os.path.exists(paths[-1]) != gone else -1
+    if event.name in ("pwrite64", "pwritev") and os.path.isfile(event.path):
+        data, at = b"".join(event.strings), event.tail(1)
+        with open(event.path, "rb") as file:
+            file.seek(at)
+            there = file.read(len(data))
+        lengths = [len(data), *range(len(data) // PAGE * PAGE, 0, -PAGE)]
+        return next((length for length in lengths if there[:length] == data[:length]), -1)
+    if event.name in ("fallocate", "ftruncate") and os.path.isfile(event.path):
+        size = os.path.getsize(event.path)
+        return 0 if (size >= event.tail(1) if event.name == "fallocate" else size == event.tail(1)) else -1
+    return -1
+
+
 def written(event):
-    data = b"".join(event.strings)
-    return data[:event.result] if event.result >= 0 else data
+    return b"".join(event.strings)[:event.result]
 
 
 def durable(event, syncs, at):

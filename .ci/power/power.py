@@ -61,7 +61,9 @@ def record(binary, data, log, load, shards=SHARDS):
         # The broker itself, not strace, which goes with it.
         subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
         process.wait(60)
-    return trace.read(log), told
+    events = trace.read(log)
+    disk.settle(events, data)
+    return events, told
 
 
 def produced(topic, configs, rounds, seed):
@@ -139,7 +141,8 @@ class Cuts:
         for path, content in image.items():
             if content is not None:
                 with open(path, "rb") as file:
-                    assert file.read() == content, f"the model has another {path}"
+                    there = file.read()
+                assert there == content, f"the model has another {path}: {self.model.difference(path, content, there)}"
         there = {os.path.join(at, name) for at, folders, names in os.walk(self.root) for name in folders + names}
         assert there == set(image), f"model and folder differ in {there ^ set(image)}"
         known = {correlation for _, correlation in self.departed}
@@ -209,10 +212,10 @@ class Moves(Cuts):
 
 def follow(events, later):
     """One trace after the other; what a killed process left in the page cache is still there."""
-    last = max(event.end for event in events if event.end < 1 << 62) + 1
+    last = max(event.end for event in events) + 1
     for event in later:
         event.start += last
-        event.end += last if event.end < 1 << 62 else 0
+        event.end += last
     events += later
 
 

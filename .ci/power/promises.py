@@ -93,12 +93,9 @@ def departures(events):
     for event in events:
         if event.name not in ("sendto", "write", "writev") or not event.path.startswith(("socket:", "TCP")):
             continue
-        data = b"".join(event.strings)
-        if event.result >= 0:
-            data = data[:event.result]
-        elif event.end != 1 << 62:
+        if event.result < 0:
             continue
-        stream = streams.get(event.fd, b"") + data
+        stream = streams.get(event.fd, b"") + b"".join(event.strings)[:event.result]
         while len(stream) >= 8:
             size = struct.unpack_from(">i", stream)[0]
             if len(stream) < 4 + size:

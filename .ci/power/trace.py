@@ -7,10 +7,15 @@ COMMAND = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "16777216"
            "-e", "signal=none", "-e", f"trace={CALLS}"]
 
 LINE = re.compile(rb"^(\d+) +(.*)$")
-STARTED = re.compile(rb"^(\w+)\((.*?)(?: <unfinished \.\.\.>|\) += (-?\d+).*)$", re.S)
+# A call that a kill cut short has no result: `= ?`.
+STARTED = re.compile(rb"^(\w+)\((.*?)(?: <(?:unfinished|detached) \.\.\.>|\) += (-?\d+|\?).*)$", re.S)
 RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>.*\) += (-?\d+)")
 STRING = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
 FD = re.compile(rb"^(\d+)<([^>]*)>")
+
+
+# Where a call ends that had not returned when the process was killed.
+UNFINISHED = 1 << 62
 
 
 @dataclass
@@ -19,7 +24,7 @@ class Event:
     name: str
     args: bytes
     start: int
-    end: int = 1 << 62
+    end: int = UNFINISHED
     result: int = -1
     fd: int = -1
     path: str = ""
@@ -60,12 +65,12 @@ def read(path):
                 continue
             started = STARTED.match(rest)
             if started is None:
-                assert rest.startswith((b"+++", b"---", b"<... ")) or b"= ?" in rest, rest[:200]
+                assert rest.startswith((b"+++", b"---", b"<... ", b"???(")), rest[:80] + b" ... " + rest[-80:]
                 continue
             event = Event(started[1].decode(), started[2], at)
             if started[3] is None:
                 open_calls[pid] = event
-            else:
+            elif started[3] != b"?":
                 event.end, event.result = at, int(started[3])
             finish(event)
             events.append(event)
