@@ -7,9 +7,9 @@ COMMAND = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "16777216"
            "-e", "signal=none", "-e", f"trace={CALLS}"]
 
 LINE = re.compile(rb"^(\d+) +(.*)$")
-# A call that a kill cut short has no result: `= ?`.
-STARTED = re.compile(rb"^(\w+)\((.*?)(?: <(?:unfinished|detached) \.\.\.>|\) += (-?\d+|\?).*)$", re.S)
-RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>.*\) += (-?\d+)")
+# A call that a kill cut short has no result (`= ?`), or one that is none: `= -1 (errno 18446744073709551572)`.
+STARTED = re.compile(rb"^(\w+)\((.*?)(?: <(?:unfinished|detached) \.\.\.>|\) += (-1 (?=\(errno)|-?\d+|\?).*)$", re.S)
+RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>.*\) += (?!-1 \(errno)(-?\d+)")
 STRING = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
 FD = re.compile(rb"^(\d+)<([^>]*)>")
 
@@ -70,7 +70,7 @@ def read(path):
             event = Event(started[1].decode(), started[2], at)
             if started[3] is None:
                 open_calls[pid] = event
-            elif started[3] != b"?":
+            elif started[3] not in (b"?", b"-1 "):
                 event.end, event.result = at, int(started[3])
             finish(event)
             events.append(event)
