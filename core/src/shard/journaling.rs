@@ -1,5 +1,5 @@
-//! The shard's side of its journal: frames staged by a turn, one block in flight, what its
-//! completion releases, and the checkpoints that free the ring.
+//! The shard's side of its journal: frames staged by a turn, one block in flight, and what its
+//! completion releases. What frees the ring is in `checkpoints.rs`.
 //!
 //! The shape of design.md section 3 in the real broker (14f50fe, 2026-11-27; two cores, two shards, ext4
 //! on a shared virtual disk; a Python client that sends one 1 KiB batch per partition and request, 8
@@ -25,7 +25,7 @@ use crate::contract::{Effects, Halt, Note};
 use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
 use crate::ids::{PartitionId, ShardId};
 use crate::log::journal::{pages_for, Ring, BLOCK_HEADER, PAGE};
-use crate::partition::{Job, Replica};
+use crate::partition::Replica;
 use crate::time::{Instant, Now};
 
 /// An idle shard attests its last block after this long.
@@ -38,8 +38,8 @@ const PAGES_PER_JOB: u64 = 64;
 /// never grows without bound; but always one frame.
 const BLOCK_BYTES_MAX: usize = 8 << 20;
 const BLOCKS_PER_RING: u64 = 16;
-/// After a failed write-behind the next try waits this long.
-const RETRY_AFTER_MS: u64 = 500;
+/// After a failed write-behind or growth the next try waits this long.
+pub(super) const RETRY_AFTER_MS: u64 = 500;
 
 /// What a staged frame changes once its block is durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +158,7 @@ impl Journal {
         (std::mem::replace(&mut self.staged, rest), marks)
     }
 
-    fn block_bytes_max(&self) -> usize {
+    pub(super) fn block_bytes_max(&self) -> usize {
         BLOCK_BYTES_MAX.min((self.ring.capacity * PAGE / BLOCKS_PER_RING) as usize)
     }
 
@@ -181,11 +181,11 @@ impl Journal {
         self.ring.leaves(pages, self.ring.capacity / 8)
     }
 
-    fn jobs_max(&self) -> usize {
+    pub(super) fn jobs_max(&self) -> usize {
         JOBS_MIN + (self.ring.capacity / PAGES_PER_JOB) as usize
     }
 
-    fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         self.ring.capacity - self.ring.free_pages()
     }
 
@@ -348,7 +348,7 @@ impl Shard {
         }
     }
 
-    fn grow(&mut self, now: Now, pages: u64, out: &mut Effects) {
+    pub(super) fn grow(&mut self, now: Now, pages: u64, out: &mut Effects) {
         let journal = &mut self.journal;
         let max = self.config.journal_max_bytes / PAGE;
         let able =
@@ -492,222 +492,6 @@ impl Shard {
     fn unlink(&mut self, files: Vec<Path>, out: &mut Effects) {
         for file in files {
             self.disk(DiskRequest::Unlink { file }, Purpose::Ignore, out);
-        }
-    }
-
-    /// Free the ring: carry manifests forward, write the oldest partitions behind.
-    pub(super) fn checkpoint(&mut self, now: Now, out: &mut Effects) {
-        if self.stage != Stage::Ready {
-            return;
-        }
-        self.sync_written(out);
-        let waited_for = !self.stalled.is_empty();
-        let journal = &self.journal;
-        if !journal.is_pressed() && !waited_for && !journal.disk_full {
-            return self.owed_manifests();
-        }
-        self.grow(now, 0, out);
-        let journal = &self.journal;
-        let growing = journal.growing && !waited_for;
-        if growing && journal.used() * 8 < journal.ring.capacity * 5 {
-            return self.owed_manifests();
-        }
-        let mut oldest: Vec<(u64, PartitionId)> = self
-            .replicas
-            .values()
-            .map(|replica| (replica.oldest_seq(), replica.id))
-            .filter(|(seq, _)| *seq > 0)
-            .collect();
-        oldest.sort();
-        let ledger = self
-            .ledger
-            .as_ref()
-            .map_or(u64::MAX, |ledger| ledger.oldest_seq);
-        let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
-        let first = first.min(self.oldest_dropping().unwrap_or(u64::MAX));
-        self.journal.tail = first
-            .min(ledger)
-            .min(self.journal.ring.next_seq)
-            .max(self.journal.tail);
-        // Only the older half is moved on, and the next half once that is free: moving more would
-        // fill the ring with manifests while one partition cannot be written.
-        let journal = &mut self.journal;
-        if journal.tail >= journal.horizon {
-            let live = &journal.ring.live;
-            journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
-        }
-        let horizon = journal.horizon;
-        if ledger < horizon {
-            self.stage_snapshot();
-        }
-        for (seq, id) in oldest {
-            if seq >= horizon || self.journal.jobs >= self.journal.jobs_max() {
-                break;
-            }
-            self.checkpoint_one(now, id, out);
-        }
-        if self.journal.disk_full {
-            self.try_disk(now, out);
-        }
-        self.owed_manifests();
-    }
-
-    /// The disk was full: find out whether it still is, though nothing has to be written behind.
-    fn try_disk(&mut self, now: Now, out: &mut Effects) {
-        let journal = &self.journal;
-        if journal.jobs > 0 || journal.growing || now.mono < journal.no_jobs_until {
-            return;
-        }
-        let waiting = |replica: &&Replica| !replica.tail.is_empty() && !replica.manifest_pending;
-        match self
-            .replicas
-            .values()
-            .find(waiting)
-            .map(|replica| replica.id)
-        {
-            Some(id) => self.start_job(now, id, out),
-            None => self.set_disk_full(false, out),
-        }
-    }
-
-    fn checkpoint_one(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
-        let idle = |replica: &&mut Replica| replica.job.is_none() && !replica.manifest_pending;
-        let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
-            return;
-        };
-        // What is staged is on its way; more of it would only wait behind it. A write-behind does not.
-        let crowded = self.journal.staged_bytes > self.journal.block_bytes_max() / 2;
-        if replica.tail.is_empty() {
-            if !crowded {
-                self.stage_manifest(id, None);
-            }
-            return;
-        }
-        // Whether files can be written again shows only by trying.
-        let failing = replica.failing;
-        match self.may_start_job(now) {
-            true => self.start_job(now, id, out),
-            false if failing => self.carry(id, out),
-            false => {}
-        }
-    }
-
-    pub(super) fn may_start_job(&self, now: Now) -> bool {
-        let journal = &self.journal;
-        now.mono >= journal.no_jobs_until && journal.jobs < journal.jobs_max()
-    }
-
-    /// Begin to write a partition's durable tail behind.
-    pub(super) fn start_job(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
-        if !self.journal.written.is_empty() {
-            // The next round begins once this one is being synced.
-            return;
-        }
-        let Some(replica) = self.replicas.get_mut(&id) else {
-            return;
-        };
-        let mut rolled = 0;
-        let requests = replica.begin_write_behind(now.wall_ms, &mut rolled);
-        if requests.is_empty() {
-            return;
-        }
-        self.journal.jobs += 1;
-        (0..rolled).for_each(|_| out.notes.push(Note::SegmentRolled));
-        let number = replica.job_number;
-        for request in requests {
-            self.disk(request, Purpose::Job(id, number), out);
-        }
-    }
-
-    /// An operation of a write-behind ended.
-    pub(super) fn job_step(
-        &mut self,
-        now: Now,
-        (id, number): (PartitionId, u64),
-        result: DiskResult,
-        out: &mut Effects,
-    ) {
-        let knobs = self.config.knobs;
-        let current =
-            |replica: &&mut Replica| replica.job_number == number && replica.job.is_some();
-        let Some(replica) = self.replicas.get_mut(&id).filter(current) else {
-            return;
-        };
-        if let Err(error) = result {
-            if !knobs.ignore_write_errors {
-                replica.job_failed();
-                self.journal.jobs -= 1;
-                self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
-                match error {
-                    DiskError::NoSpace => self.set_disk_full(true, out),
-                    _ if replica.failing => {}
-                    _ => {
-                        replica.failing = true;
-                        let dir = replica.dir.clone();
-                        out.notes.push(Note::CannotWrite { dir });
-                    }
-                }
-                return;
-            }
-        }
-        replica.advance_job(&knobs);
-        match replica.job {
-            Some(Job::Manifest { end }) => {
-                replica.failing = false;
-                self.set_disk_full(false, out);
-                self.stage_manifest(id, Some(end));
-            }
-            Some(Job::Written { .. }) => self.journal.written.push(id),
-            _ => {}
-        }
-    }
-
-    /// Once every job of the round is written, one operation syncs what all of them wrote.
-    fn sync_written(&mut self, out: &mut Effects) {
-        let writing = |replica: &Replica| matches!(replica.job, Some(Job::Writing { .. }));
-        if self.journal.written.is_empty() || self.replicas.values().any(writing) {
-            return;
-        }
-        let (mut files, mut dirs, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
-        for id in std::mem::take(&mut self.journal.written) {
-            let Some(replica) = self.replicas.get_mut(&id) else {
-                continue;
-            };
-            let Some((written, dir)) = replica.begin_sync() else {
-                continue;
-            };
-            files.extend(written);
-            dirs.extend(dir.filter(|_| !self.config.knobs.no_folder_sync));
-            jobs.push((id, replica.job_number));
-        }
-        if !jobs.is_empty() {
-            let request = DiskRequest::SyncMany { files, dirs };
-            self.disk(request, Purpose::SyncJobs(jobs), out);
-        }
-    }
-
-    fn stage_manifest(&mut self, id: PartitionId, job_end: Option<i64>) {
-        let Some(replica) = self.replicas.get_mut(&id) else {
-            return;
-        };
-        replica.manifest_owed = false;
-        replica.manifest_pending = true;
-        let end = job_end.unwrap_or_else(|| replica.covered_end());
-        let frame = replica.manifest_frame(end);
-        self.journal.stage([frame], Mark::Manifest(id, job_end));
-    }
-
-    /// Manifests that only drop segments or note a new log start.
-    fn owed_manifests(&mut self) {
-        let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
-        for id in owed {
-            match self.replicas.get(&id) {
-                Some(replica) if replica.job.is_some() || replica.manifest_pending => {
-                    self.owed.insert(id);
-                }
-                Some(replica) if replica.manifest_owed => self.stage_manifest(id, None),
-                _ => {}
-            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod ahead;
 mod boot;
 mod carrying;
+mod checkpoints;
 mod dropping;
 mod flushing;
 mod gateway;
