@@ -50,7 +50,7 @@ class Model:
         if name == "openat":
             return self.opened(event)
         if name in ("mkdir", "unlink", "rename"):
-            paths = [os.path.normpath(os.path.join(self.root, s.decode())) for s in event.strings]
+            paths = named(event, self.root)
             if not self.inside(paths[0]):
                 return None
             if name == "mkdir":
@@ -80,7 +80,7 @@ class Model:
             raise AssertionError(f"{name} is not modelled")
 
     def opened(self, event):
-        path = os.path.normpath(os.path.join(self.root, event.strings[0].decode()))
+        path = named(event, self.root)[0]
         if event.result < 0 or not self.inside(path):
             return
         self.positions[event.result] = 0
@@ -128,15 +128,20 @@ class Model:
         return image, unsynced
 
 
+def named(event, root):
+    """The paths that a call names."""
+    return [os.path.normpath(os.path.join(root, s.decode())) for s in event.strings]
+
+
 def settle(events, root):
     """Give the calls that a kill cut short an end and a result: what the folder shows that they did.
 
     The kernel may have done all of such a call, none of it, or the first pages of a write.
     """
-    last = max(max(event.start, event.end if event.end < trace.UNFINISHED else 0) for event in events) + 1
-    for event in events:
-        if event.end == trace.UNFINISHED:
-            event.end, event.result = last, effect(event, root)
+    unfinished = [event for event in events if event.end == trace.UNFINISHED]
+    last = max(event.start if event.end == trace.UNFINISHED else event.end for event in events) + 1
+    for event in unfinished:
+        event.end, event.result = last, effect(event, root)
 
 
 def effect(event, root):
@@ -144,10 +149,9 @@ def effect(event, root):
     if event.name in ("sendto", "write", "writev"):
         return sum(map(len, event.strings))  # it may have left, so it counts as a promise
     if event.name in ("openat", "mkdir", "unlink", "rename"):
-        paths = [os.path.normpath(os.path.join(root, s.decode())) for s in event.strings]
-        # The new name if there are two.
         gone = event.name == "unlink"
-        return 0 if os.path.exists(paths[-1]) != gone else -1
+        # The new name if there are two.
+        return 0 if os.path.exists(named(event, root)[-1]) != gone else -1
     if event.name in ("pwrite64", "pwritev") and os.path.isfile(event.path):
         data, at = b"".join(event.strings), event.tail(1)
         with open(event.path, "rb") as file:

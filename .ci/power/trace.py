@@ -8,8 +8,9 @@ COMMAND = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "16777216"
 
 LINE = re.compile(rb"^(\d+) +(.*)$")
 # A call that a kill cut short has no result (`= ?`), or one that is none: `= -1 (errno 18446744073709551572)`.
-STARTED = re.compile(rb"^(\w+)\((.*?)(?: <(?:unfinished|detached) \.\.\.>|\) += (-1 (?=\(errno)|-?\d+|\?).*)$", re.S)
-RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>.*\) += (?!-1 \(errno)(-?\d+)")
+RESULT = rb"\) += (?:\?|-1 \(errno|(-?\d+))"
+STARTED = re.compile(rb"^(\w+)\((.*?)(?: <(?:unfinished|detached) \.\.\.>|" + RESULT + rb".*)$", re.S)
+RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>.*" + RESULT)
 STRING = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
 FD = re.compile(rb"^(\d+)<([^>]*)>")
 
@@ -61,7 +62,8 @@ def read(path):
             if resumed:
                 event = open_calls.pop(pid)
                 assert event.name == resumed[1].decode(), rest[:80]
-                event.end, event.result = at, int(resumed[2])
+                if resumed[2] is not None:
+                    event.end, event.result = at, int(resumed[2])
                 continue
             started = STARTED.match(rest)
             if started is None:
@@ -70,7 +72,7 @@ def read(path):
             event = Event(started[1].decode(), started[2], at)
             if started[3] is None:
                 open_calls[pid] = event
-            elif started[3] not in (b"?", b"-1 "):
+            else:
                 event.end, event.result = at, int(started[3])
             finish(event)
             events.append(event)
