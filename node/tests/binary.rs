@@ -34,8 +34,12 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn dev(data: &Path) -> Command {
+    dev_with_journal(data, "131072")
+}
+
+fn dev_with_journal(data: &Path, bytes: &str) -> Command {
     let mut command = Command::new(SEEDLOG);
-    command.args(["dev", "--port", "0", "--journal-initial-bytes", "131072"]);
+    command.args(["dev", "--port", "0", "--journal-initial-bytes", bytes]);
     command.arg("--data").arg(data);
     command.stdin(Stdio::null());
     command
@@ -297,7 +301,9 @@ fn a_stop_answers_who_waits() {
 #[test]
 fn a_second_signal_stops_at_once() {
     let data = folder("twice");
-    let mut broker = started(dev(&data).stderr(Stdio::piped()));
+    // So large that nothing is written behind: an answer ends where the segments do.
+    let mut command = dev_with_journal(&data, "134217728");
+    let mut broker = started(command.stderr(Stdio::piped()));
     client(&broker, &["topic", "create", "large"]);
     let line = "x".repeat(100_000);
     let input = vec![line; 300].join("\n");
