@@ -3,6 +3,7 @@
 use crate::api::{Request, Response};
 use crate::disk::{DiskOp, DiskResult};
 use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid, WorkId};
+use crate::limits::Limits;
 use crate::shard::NeighbourMessage;
 use crate::work::{WorkJob, WorkResult};
 
@@ -14,6 +15,14 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
+    /// So many bytes of this connection have arrived and are not decoded: 0 when none is left. Told
+    /// when it changes.
+    Receiving {
+        /// The connection.
+        conn: ConnId,
+        /// Bytes.
+        bytes: u64,
+    },
     /// A client's request.
     Client {
         /// The connection.
@@ -22,8 +31,19 @@ pub enum Input {
         call: CallId,
         /// What it asks.
         request: Request,
+        /// Bytes that it takes in memory: its frame and what was made of it.
+        held: u64,
     },
-    /// The connection is gone: its parked calls are cancelled.
+    /// The socket took so much of what was answered, counted as [`Response::held_bytes`]: all of an
+    /// answer once its last byte is gone.
+    Sent {
+        /// The connection.
+        conn: ConnId,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The connection is gone: its parked calls are cancelled. What it sent before and was not begun
+    /// yet is dropped, but for records: a producer that waits for no answer may leave after the last.
     Hangup {
         /// The connection.
         conn: ConnId,
@@ -62,6 +82,8 @@ pub struct Effects {
     pub work: Vec<WorkJob>,
     /// Answers to clients.
     pub replies: Vec<(ConnId, CallId, Response)>,
+    /// Connections to close. The core has forgotten them; their Hangup may still come.
+    pub closes: Vec<(ConnId, CloseReason)>,
     /// Messages to other shards of this broker, in order per receiver.
     pub neighbours: Vec<(ShardId, NeighbourMessage)>,
     /// Things worth telling an operator or a test.
@@ -76,9 +98,31 @@ impl Effects {
         self.disk.clear();
         self.work.clear();
         self.replies.clear();
+        self.closes.clear();
         self.neighbours.clear();
         self.notes.clear();
         self.halt = None;
+    }
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// A Produce with acks=0 failed: closing is all that tells its client (`KafkaApis.java`). Answers
+    /// that were given before go out first.
+    UnansweredFailure,
+    /// Nothing was heard or sent for `connections.max.idle.ms`.
+    Idle,
+    /// A request that has begun does not go on.
+    StalledRequest,
+    /// The client does not take its answers.
+    StalledReader,
+}
+
+impl CloseReason {
+    /// Answers that wait for the socket still go out.
+    pub fn is_graceful(self) -> bool {
+        self == CloseReason::UnansweredFailure
     }
 }
 
@@ -136,11 +180,16 @@ pub enum Note {
     DiskFullOver,
 }
 
-/// How much more a shard will take, so that the driver stops reading sockets in time.
+/// How much more a shard will take, by what it is of, so that the driver stops reading and decoding in
+/// time. What is 0 waits; one piece more is taken while there is any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appetite {
-    /// Bytes of client requests the shard takes now; 0 pauses all sockets.
-    pub client_bytes: u64,
+    /// Bytes that may arrive: with 0, only enough of a connection for a small request.
+    pub frame_bytes: u64,
+    /// Bytes of Produce requests.
+    pub produce_bytes: u64,
+    /// Bytes of other requests.
+    pub request_bytes: u64,
 }
 
 /// What a shard is told at boot. The same on every shard of a broker but for `shard`.
@@ -164,8 +213,8 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// `num.partitions`.
     pub default_partitions: u32,
-    /// Bytes of client requests a shard holds at most.
-    pub request_pool_bytes: u64,
+    /// What clients may make this shard hold: its part of the broker's bounds.
+    pub limits: Limits,
     /// First size of the journal ring in bytes; a multiple of 4096.
     pub journal_initial_bytes: u64,
     /// Largest size of the journal ring in bytes.

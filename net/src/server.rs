@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use seedlog_core::api::{Request, Response};
 use seedlog_core::codec::{Codec, Malformed, Reader, Writer};
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::CallId;
+use seedlog_core::limits::Limits;
 
 use crate::apis::{find, API_VERSIONS};
 use crate::messages::{self, Address};
@@ -37,26 +38,67 @@ struct Slot {
     answer: Option<Vec<Bytes>>,
 }
 
+/// Bytes of memory that an element of a decoded request is charged with, beside its frame.
+const ITEM_BYTES: u64 = 96;
+/// A frame's room is taken at once up to this size; a larger one's grows as its bytes arrive, so that
+/// announcing them costs nobody memory.
+const ROOM_AT_ONCE: usize = 8 << 20;
+
+/// A whole request that waits to be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// It brings records: it is charged to a pool of its own.
+    pub produce: bool,
+}
+
+/// A decoded request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Its place on the connection.
+    pub call: CallId,
+    /// What it asks.
+    pub request: Request,
+    /// Bytes that it takes in memory.
+    pub held: u64,
+}
+
 /// One connection, as the broker sees it.
 #[derive(Clone, Debug)]
 pub struct Connection {
     address: Address,
-    max_frame: usize,
-    input: BytesMut,
-    calls: VecDeque<(CallId, Request)>,
+    limits: Limits,
+    /// Whole frames, not decoded, without their lengths.
+    frames: VecDeque<Bytes>,
+    frame_bytes: usize,
+    /// The length of the frame that is arriving, as far as that has come.
+    length: Length,
+    /// Its bytes, and how many of them are missing.
+    partial: BytesMut,
+    missing: usize,
+    calls: VecDeque<Call>,
     slots: VecDeque<Slot>,
     output: Vec<Bytes>,
     next_call: u64,
 }
 
+/// Up to four bytes of a length.
+#[derive(Clone, Copy, Debug, Default)]
+struct Length {
+    bytes: [u8; 4],
+    len: usize,
+}
+
 impl Connection {
-    /// A connection that reached the broker at this address; requests over `max_frame` bytes close
-    /// it (`socket.request.max.bytes`).
-    pub fn new(host: String, port: u16, max_frame: usize) -> Connection {
+    /// A connection that reached the broker at this address.
+    pub fn new(host: String, port: u16, limits: Limits) -> Connection {
         Connection {
             address: Address { host, port },
-            max_frame,
-            input: BytesMut::new(),
+            limits,
+            frames: VecDeque::new(),
+            frame_bytes: 0,
+            length: Length::default(),
+            partial: BytesMut::new(),
+            missing: 0,
             calls: VecDeque::new(),
             slots: VecDeque::new(),
             output: Vec::new(),
@@ -64,36 +106,121 @@ impl Connection {
         }
     }
 
-    /// Take bytes from the socket.
-    pub fn receive(&mut self, chunk: Bytes) -> Result<(), Close> {
-        self.input.extend_from_slice(&chunk);
-        while self.input.len() >= 4 {
-            let mut size = [0; 4];
-            size.copy_from_slice(&self.input[..4]);
-            let size = i32::from_be_bytes(size);
-            let size = usize::try_from(size)
-                .ok()
-                .filter(|size| *size <= self.max_frame)
-                .ok_or_else(|| Close {
-                    reason: format!("a request of {size} bytes"),
-                })?;
-            if self.input.len() < 4 + size {
-                // The whole frame's room at once, so that it is not copied again and again.
-                let missing = (4 + size - self.input.len()).min(1 << 20);
-                self.input.reserve(missing);
-                return Ok(());
+    /// Take bytes from the socket. They are cut into frames here, and decoded by
+    /// [`Connection::decode`] one at a time.
+    pub fn arrived(&mut self, mut bytes: &[u8]) -> Result<(), Close> {
+        while !bytes.is_empty() {
+            if self.missing > 0 {
+                let (now, later) = bytes.split_at(bytes.len().min(self.missing));
+                self.make_room();
+                self.partial.extend_from_slice(now);
+                self.missing -= now.len();
+                bytes = later;
+                self.end_frame();
+                continue;
             }
-            self.input.advance(4);
-            let frame = self.input.split_to(size).freeze();
-            self.frame(frame)?;
+            let (byte, later) = (bytes[0], &bytes[1..]);
+            self.length.bytes[self.length.len] = byte;
+            self.length.len += 1;
+            bytes = later;
+            if self.length.len == 4 {
+                self.begin_frame()?;
+            }
         }
         Ok(())
     }
 
-    fn frame(&mut self, mut frame: Bytes) -> Result<(), Close> {
-        if frame.len() < 8 {
-            return Err(Malformed("a request has no header").into());
+    /// Bytes that the frame which is arriving still lacks; 0 if none has begun.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Room for bytes of the frame that is arriving, so that they need not be copied; how many came is
+    /// told by [`Connection::filled`].
+    pub fn room(&mut self) -> bytes::buf::Limit<&mut BytesMut> {
+        self.make_room();
+        let missing = self.missing;
+        (&mut self.partial).limit(missing)
+    }
+
+    /// So many bytes were put into [`Connection::room`].
+    pub fn filled(&mut self, bytes: usize) {
+        self.missing -= bytes;
+        self.end_frame();
+    }
+
+    fn begin_frame(&mut self) -> Result<(), Close> {
+        let size = i32::from_be_bytes(std::mem::take(&mut self.length).bytes);
+        let allowed = |size: &usize| (8..=self.limits.request_max_bytes).contains(size);
+        self.missing = usize::try_from(size)
+            .ok()
+            .filter(allowed)
+            .ok_or_else(|| Close {
+                reason: format!("a request of {size} bytes"),
+            })?;
+        Ok(())
+    }
+
+    fn make_room(&mut self) {
+        let here = self.partial.len();
+        if self.partial.capacity() == here {
+            let whole = here + self.missing;
+            let room = whole.min(ROOM_AT_ONCE.max(here * 2));
+            self.partial.reserve(room - here);
         }
+    }
+
+    fn end_frame(&mut self) {
+        if self.missing == 0 {
+            let frame = std::mem::take(&mut self.partial).freeze();
+            self.frame_bytes += frame.len();
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// Bytes that have arrived and are not decoded.
+    pub fn buffered_bytes(&self) -> usize {
+        self.frame_bytes + self.partial.len() + self.length.len
+    }
+
+    /// The next whole request that waits to be decoded, unless too many of this connection's are
+    /// unanswered.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let frame = self.frames.front()?;
+        if self.slots.len() >= self.limits.calls_per_connection {
+            return None;
+        }
+        let produce = frame.starts_with(&[0, 0]);
+        Some(Waiting { produce })
+    }
+
+    /// True if a whole request waits, whether or not it may be decoded now.
+    pub fn has_frame(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Decode the next whole request. `None` if it needed no call: ApiVersions is answered here.
+    pub fn decode(&mut self) -> Result<Option<Call>, Close> {
+        let Some(frame) = self.frames.pop_front() else {
+            return Ok(None);
+        };
+        self.frame_bytes -= frame.len();
+        self.frame(frame)
+    }
+
+    /// Take bytes from the socket and decode all requests that are whole; [`Connection::next_call`]
+    /// gives them.
+    pub fn receive(&mut self, bytes: Bytes) -> Result<(), Close> {
+        self.arrived(&bytes)?;
+        while self.has_frame() {
+            let call = self.decode()?;
+            self.calls.extend(call);
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, mut frame: Bytes) -> Result<Option<Call>, Close> {
+        let size = frame.len() as u64;
         let (key, version, correlation) = (frame.get_i16(), frame.get_i16(), frame.get_i32());
         let unknown = || Close {
             reason: format!("API {key} version {version} is not served"),
@@ -118,7 +245,8 @@ impl Connection {
         }
         let flexible = version >= api.flexible;
         // The client id keeps its old form in every header version.
-        let mut reader = Reader::new(frame, version, false);
+        let mut reader =
+            Reader::new(frame, version, false).with_items(self.limits.items_per_request);
         reader.nullable_string(&mut None)?;
         let mut reader = reader.with_flexible(flexible);
         reader.tags()?;
@@ -130,23 +258,27 @@ impl Connection {
         messages::request(&mut reader, &mut request)?;
         // What follows the message is ignored, as Kafka does: librdkafka 2.16 leaves three bytes of a
         // longer array count behind in a Metadata request for all topics.
-        self.calls.push_back((call, request));
-        Ok(())
+        let held = size + ITEM_BYTES * u64::from(reader.items());
+        Ok(Some(Call {
+            call,
+            request,
+            held,
+        }))
     }
 
     /// Answer the newest call, an ApiVersions.
-    fn answer_versions(&mut self, error: ErrorCode) -> Result<(), Close> {
+    fn answer_versions(&mut self, error: ErrorCode) -> Result<Option<Call>, Close> {
         if let Some(slot) = self.slots.back_mut() {
             let mut writer = Writer::new(slot.version, slot.version >= 3);
             messages::api_versions_response(&mut writer, error)?;
             slot.answer = Some(writer.finish());
         }
         self.flush();
-        Ok(())
+        Ok(None)
     }
 
-    /// The next call to hand to the core.
-    pub fn next_call(&mut self) -> Option<(CallId, Request)> {
+    /// The next call of those that [`Connection::receive`] decoded.
+    pub fn next_call(&mut self) -> Option<Call> {
         self.calls.pop_front()
     }
 
@@ -199,10 +331,5 @@ impl Connection {
     /// Calls not answered yet.
     pub fn pending_calls(&self) -> usize {
         self.slots.len()
-    }
-
-    /// Bytes received that are not a whole frame yet.
-    pub fn buffered_bytes(&self) -> usize {
-        self.input.len()
     }
 }

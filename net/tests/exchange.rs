@@ -18,8 +18,10 @@ use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use seedlog_core::api::{CreateTopicsRequest, NewTopic, Request, Response};
 use seedlog_core::ids::NodeId;
+use seedlog_core::limits::Limits;
 use seedlog_net::apis::{self, APIS, API_VERSIONS};
-use seedlog_net::{client, server};
+use seedlog_net::client;
+use seedlog_net::server::{self, Call};
 
 #[path = "exchange/cluster.rs"]
 mod cluster;
@@ -141,12 +143,16 @@ fn unframed(mut frame: Bytes) -> Result<Bytes, String> {
 /// The crate asks, our server answers; `meant` is what the frames are compared with.
 fn at_our_server<A: Api>(version: i16, said: &Content<A>, meant: &Content<A>) -> [Verdict; 2] {
     let ((ask, answer), noise) = said;
-    let mut ours = server::Connection::new(HOST.into(), PORT, 1 << 20);
+    let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
     let mut call = None;
     let asked = their_request(version, &A::ask_to(version, ask, noise), noise)
         .and_then(|frame| ours.receive(frame).map_err(|close| close.reason))
         .and_then(|()| {
-            let (id, read) = ours.next_call().ok_or("no call came out")?;
+            let Call {
+                call: id,
+                request: read,
+                ..
+            } = ours.next_call().ok_or("no call came out")?;
             call = Some(id);
             let meant = A::ask_to(version, &meant.0 .0, &meant.1);
             same(read, A::WRAP.0(A::ask_from(version, meant)))
@@ -311,7 +317,7 @@ fn ask_versions(version: i16, noise: &Noise) -> ApiVersionsResponse {
         ask.client_software_name = noise.plain_text("exchange");
         ask.client_software_version = noise.plain_text("1");
     }
-    let mut ours = server::Connection::new(HOST.into(), PORT, 1 << 20);
+    let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
     let frame = their_request(version, &ask, noise).expect("said");
     ours.receive(frame).expect("understood");
     let mut frame = unframed(Bytes::from(ours.take_output().concat())).expect("framed");
@@ -370,7 +376,7 @@ fn what_is_advertised_but_not_covered_is_refused() {
         frame.put_i16(version);
         frame.put_i32(1);
         frame.put_i16(-1);
-        let mut ours = server::Connection::new(HOST.into(), PORT, 1 << 20);
+        let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
         assert!(ours.receive(frame.freeze()).is_err(), "{key} v{version}");
     }
 }
@@ -398,9 +404,9 @@ fn one_flipped_bit_in_a_request_is_refused_or_read_as_something_else() {
     };
     let meant = Request::CreateTopics(ask.clone());
     let read = |frame: Bytes| {
-        let mut ours = server::Connection::new(HOST.into(), PORT, 1 << 20);
+        let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
         let received = ours.receive(frame).ok();
-        received.and_then(|()| ours.next_call().map(|(_, request)| request))
+        received.and_then(|()| ours.next_call().map(|call| call.request))
     };
     let quiet = Noise::default();
     for version in versions::<topics::CreateTopics>() {

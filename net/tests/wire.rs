@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use seedlog_core::api::*;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{NodeId, Uuid};
+use seedlog_core::limits::Limits;
 use seedlog_net::apis::APIS;
 use seedlog_net::client;
-use seedlog_net::server;
+use seedlog_net::server::{self, Call};
 
 fn topic() -> TopicRef {
     TopicRef {
@@ -206,7 +207,7 @@ fn both_sides_agree_at_every_version() {
         for version in versions(key) {
             let mut client = client::Connection::new("test");
             client.set_version(key, version);
-            let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+            let mut server = server::Connection::new("h".into(), 9, Limits::default());
             let (correlation, frame) = client.request(&request);
             // Byte by byte: a frame may come in any pieces.
             for byte in frame.chunks(1) {
@@ -214,7 +215,11 @@ fn both_sides_agree_at_every_version() {
                     .receive(Bytes::copy_from_slice(byte))
                     .expect("understood");
             }
-            let (call, read) = server.next_call().expect("a call");
+            let Call {
+                call,
+                request: read,
+                ..
+            } = server.next_call().expect("a call");
             assert_eq!(read, request, "{key} v{version}");
             server.reply(call, response.clone());
             let answer = Bytes::from(server.take_output().concat());
@@ -235,7 +240,7 @@ fn both_sides_agree_at_every_version() {
 #[test]
 fn answers_leave_in_the_order_of_the_calls() {
     let mut client = client::Connection::new("test");
-    let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+    let mut server = server::Connection::new("h".into(), 9, Limits::default());
     let (_, request, response) = samples().remove(2);
     for _ in 0..3 {
         server
@@ -243,7 +248,7 @@ fn answers_leave_in_the_order_of_the_calls() {
             .expect("understood");
     }
     let calls: Vec<_> = std::iter::from_fn(|| server.next_call())
-        .map(|(call, _)| call)
+        .map(|call| call.call)
         .collect();
     for call in [calls[2], calls[1]] {
         server.reply(call, response.clone());
@@ -265,9 +270,9 @@ fn bytes_after_a_request_are_ignored() {
     let mut frame = vec![0, 0, 0, 25, 0, 3, 0, 13, 0, 0, 0, 3, 0, 7];
     frame.extend_from_slice(b"rdkafka");
     frame.extend_from_slice(&[0; 8]);
-    let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+    let mut server = server::Connection::new("h".into(), 9, Limits::default());
     assert!(server.receive(frame.into()).is_ok());
-    let (_, request) = server.next_call().expect("a call");
+    let request = server.next_call().expect("a call").request;
     assert!(matches!(request, Request::Metadata(_)), "{request:?}");
 }
 
@@ -283,13 +288,13 @@ fn what_is_not_served_closes_and_unknown_api_versions_are_told() {
         out.freeze()
     };
     for (key, version) in [(0, 2), (3, 14), (11, 5), (-1, 0)] {
-        let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+        let mut server = server::Connection::new("h".into(), 9, Limits::default());
         assert!(
             server.receive(frame(key, version)).is_err(),
             "{key} v{version}"
         );
     }
-    let mut server = server::Connection::new("h".into(), 9, 1 << 20);
+    let mut server = server::Connection::new("h".into(), 9, Limits::default());
     server.receive(frame(18, 99)).expect("answered");
     let answer = server.take_output().concat();
     assert_eq!(
@@ -313,7 +318,7 @@ proptest! {
         frame.put_i32(1);
         frame.put_i16(-1);
         frame.put_slice(&body);
-        let _ = server::Connection::new("h".into(), 9, 1 << 20).receive(frame.freeze());
+        let _ = server::Connection::new("h".into(), 9, Limits::default()).receive(frame.freeze());
     }
 
     #[test]
@@ -330,6 +335,6 @@ proptest! {
             }
             false => bytes[at] ^= 1 << bit,
         }
-        let _ = server::Connection::new("h".into(), 9, 1 << 20).receive(Bytes::from(bytes));
+        let _ = server::Connection::new("h".into(), 9, Limits::default()).receive(Bytes::from(bytes));
     }
 }

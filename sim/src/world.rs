@@ -505,8 +505,10 @@ impl World {
             let Some((client, _, server)) = broker.conns.get_mut(&conn) else {
                 continue;
             };
+            let held = response.held_bytes();
             server.reply(call, response);
             let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
+            self.deliver(shard, Input::Sent { conn, bytes: held });
             let time = self.in_order((conn, true), 50, 1_500);
             self.at(
                 time,
@@ -516,6 +518,9 @@ impl World {
                     bytes,
                 },
             );
+        }
+        for (conn, why) in out.closes {
+            self.closed_by_broker(conn, why);
         }
         if let Some(halt) = out.halt {
             self.halted(halt);

@@ -64,3 +64,64 @@ pub enum Response {
     /// FindCoordinator (10).
     FindCoordinator(FindCoordinatorResponse),
 }
+
+/// Memory that an element of an answer takes beside its texts and records, in bytes: about its size on
+/// the wire and in memory.
+const ELEMENT_BYTES: u64 = 64;
+
+impl Response {
+    /// Bytes that the answer holds until its socket has taken them, near enough: its records and texts
+    /// exactly, and [`ELEMENT_BYTES`] for every element.
+    pub fn held_bytes(&self) -> u64 {
+        fn elements<T>(topics: &[(TopicRef, Vec<T>)]) -> u64 {
+            let parts = topics.iter().map(|(topic, parts)| {
+                topic.name.len() as u64 + ELEMENT_BYTES * (1 + parts.len() as u64)
+            });
+            parts.sum()
+        }
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() as u64);
+        let body: u64 = match self {
+            Response::Nothing => return 0,
+            Response::Metadata(response) => {
+                let topic = |topic: &TopicMetadata| {
+                    let parts = 1 + topic.partitions.len() as u64;
+                    topic.topic.name.len() as u64 + ELEMENT_BYTES * parts
+                };
+                response.topics.iter().map(topic).sum()
+            }
+            Response::Produce(response) => elements(&response.topics),
+            Response::Fetch(response) => {
+                let parts = response.topics.iter().flat_map(|(_, parts)| parts);
+                let pieces = parts.flat_map(|part| &part.records);
+                elements(&response.topics) + pieces.map(|piece| piece.len() as u64).sum::<u64>()
+            }
+            Response::ListOffsets(response) => elements(&response.topics),
+            Response::OffsetForLeaderEpoch(response) => elements(&response.topics),
+            Response::DeleteRecords(response) => elements(&response.topics),
+            Response::InitProducerId(_) => 0,
+            Response::CreateTopics(response) => {
+                let topic = |topic: &TopicCreated| {
+                    let configs = 1 + topic.configs.len() as u64;
+                    topic.name.len() as u64 + text(&topic.error_message) + ELEMENT_BYTES * configs
+                };
+                response.topics.iter().map(topic).sum()
+            }
+            Response::DeleteTopics(response) => {
+                let topics = response.topics.iter();
+                let each = topics.map(|(topic, _, why)| topic.name.len() as u64 + text(why));
+                each.map(|bytes| bytes + ELEMENT_BYTES).sum()
+            }
+            Response::CreatePartitions(response) => {
+                let topics = response.topics.iter();
+                let each = topics.map(|(name, _, why)| name.len() as u64 + text(why));
+                each.map(|bytes| bytes + ELEMENT_BYTES).sum()
+            }
+            Response::FindCoordinator(response) => {
+                let keys = response.keys.iter();
+                keys.map(|(key, _)| key.len() as u64 + 2 * ELEMENT_BYTES)
+                    .sum()
+            }
+        };
+        ELEMENT_BYTES + body
+    }
+}

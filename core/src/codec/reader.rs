@@ -11,6 +11,11 @@ pub struct Reader {
     bytes: Bytes,
     version: i16,
     flexible: bool,
+    /// Bytes of the whole frame.
+    frame: usize,
+    /// Elements that its arrays may still have, all together.
+    items_left: u32,
+    items: u32,
 }
 
 const SHORT: Malformed = Malformed("the message is shorter than it says");
@@ -19,10 +24,24 @@ impl Reader {
     /// Read `bytes` at this version.
     pub fn new(bytes: Bytes, version: i16, flexible: bool) -> Reader {
         Reader {
+            frame: bytes.len(),
             bytes,
             version,
             flexible,
+            items_left: u32::MAX,
+            items: 0,
         }
+    }
+
+    /// The same, with at most so many elements in all arrays together: an element takes a byte in the
+    /// frame and up to a hundred in memory.
+    pub fn with_items(self, items_left: u32) -> Reader {
+        Reader { items_left, ..self }
+    }
+
+    /// Elements read so far.
+    pub fn items(&self) -> u32 {
+        self.items
     }
 
     /// The same place, read in the other form: a header's client id is never compact.
@@ -127,7 +146,14 @@ impl Codec for Reader {
     fn records(&mut self, pieces: &mut Option<Vec<Bytes>>) -> Visit {
         *pieces = match self.length(true)? {
             None => None,
-            Some(len) => Some(vec![self.take(len)?]),
+            Some(len) => {
+                let records = self.take(len)?;
+                // A small part of a large frame would keep all of it in memory.
+                Some(vec![match records.len() * 2 < self.frame {
+                    true => Bytes::copy_from_slice(&records),
+                    false => records,
+                }])
+            }
         };
         Ok(())
     }
@@ -145,6 +171,12 @@ impl Codec for Reader {
         if count > self.bytes.len() as u64 {
             return Err(SHORT);
         }
+        let count = count as u32;
+        self.items_left = self
+            .items_left
+            .checked_sub(count)
+            .ok_or(Malformed("the request has too many elements"))?;
+        self.items += count;
         let mut items = Vec::new();
         for _ in 0..count {
             let mut next = T::default();

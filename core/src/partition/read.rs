@@ -86,8 +86,8 @@ pub enum Place {
 
 impl Replica {
     /// Batches from the one that holds `offset` on, up to the high watermark and about `max_bytes`:
-    /// at least one whole batch if there is one (KIP-74).
-    pub fn read(&self, offset: i64, max_bytes: usize) -> Result<Found, ErrorCode> {
+    /// with `whole`, at least one whole batch if there is one (KIP-74).
+    pub fn read(&self, offset: i64, max_bytes: usize, whole: bool) -> Result<Found, ErrorCode> {
         if offset < self.log_start || offset > self.log_end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
@@ -99,26 +99,27 @@ impl Replica {
             .front()
             .is_some_and(|batch| batch.row.base <= offset)
         {
-            return Ok(Found::Records(self.read_tail(offset, max_bytes)));
+            let records = self.read_tail(offset, max_bytes, whole);
+            return Ok(Found::Records(records));
         }
         let index = self
             .segments
             .partition_point(|segment| segment.end <= offset);
         match self.segments.get(index) {
             Some(segment) if segment.base <= offset => {
-                Ok(Found::Cold(self.plan(segment, offset, max_bytes)))
+                Ok(self.plan(segment, offset, max_bytes, whole))
             }
             _ => Err(ErrorCode::KafkaStorageError),
         }
     }
 
-    fn read_tail(&self, offset: i64, max_bytes: usize) -> Vec<Bytes> {
+    fn read_tail(&self, offset: i64, max_bytes: usize, whole: bool) -> Vec<Bytes> {
         let from = self.tail.partition_point(|batch| batch.row.next <= offset);
         let mut records = Vec::new();
         let mut size = 0;
         for batch in self.tail.range(from..) {
             size += batch.row.size as usize;
-            let over = size > max_bytes && !records.is_empty();
+            let over = size > max_bytes && !(whole && records.is_empty());
             if over || batch.row.next > self.high_watermark {
                 break;
             }
@@ -136,24 +137,31 @@ impl Replica {
         }
     }
 
-    fn plan(&self, segment: &Segment, offset: i64, max_bytes: usize) -> ColdRead {
+    fn plan(&self, segment: &Segment, offset: i64, max_bytes: usize, whole: bool) -> Found {
+        if max_bytes == 0 && !whole {
+            return Found::Empty;
+        }
         let Some(all) = &segment.rows else {
-            return self.rows_first(segment);
+            return Found::Cold(self.rows_first(segment));
         };
         let from = all.partition_point(|row| row.next <= offset);
         let mut size = 0;
         let mut rows = Vec::new();
         for row in &all[from..] {
             size += row.size as usize;
-            if (size > max_bytes && !rows.is_empty()) || row.next > self.high_watermark {
+            let over = size > max_bytes && !(whole && rows.is_empty());
+            if over || row.next > self.high_watermark {
                 break;
             }
             rows.push(*row);
         }
-        ColdRead::Data {
+        if rows.is_empty() {
+            return Found::Empty;
+        }
+        Found::Cold(ColdRead::Data {
             file: self.segment_path(segment.base),
             rows,
-        }
+        })
     }
 
     /// Rows came from the disk. False if they are damaged. Only one old segment's rows are kept.

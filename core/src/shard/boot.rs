@@ -189,6 +189,8 @@ impl Shard {
         if base > replica.log_end || unknown {
             replica.skip_to(base);
         }
+        // A slice would keep the whole journal that was read in memory.
+        let batch = Bytes::copy_from_slice(&batch);
         let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
         replica.push_tail(&head, stored, pieces, seq);
         if head.has_producer() && !forgets {
@@ -251,7 +253,7 @@ impl Shard {
         self.catch_up(now, out);
         if was_waiting {
             out.notes.push(Note::Ready);
-            self.resume_conns(now, out);
+            self.list_all();
         }
     }
 

@@ -16,7 +16,7 @@ impl Shard {
             return;
         }
         self.sync_written(out);
-        let waited_for = !self.stalled.is_empty();
+        let waited_for = self.is_stalled();
         let journal = &self.journal;
         if !journal.is_pressed() && !waited_for && !journal.disk_full {
             return self.owed_manifests();

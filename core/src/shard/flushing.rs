@@ -35,7 +35,7 @@ impl Shard {
     pub(super) fn wants_flush(&self, now: Now) -> bool {
         let journal = &self.journal;
         let due = journal.flush_at.is_some_and(|at| at <= now.mono);
-        let needed = journal.is_pressed() || journal.disk_full || !self.stalled.is_empty();
+        let needed = journal.is_pressed() || journal.disk_full || self.is_stalled();
         let waiting = !journal.unsynced.is_empty();
         (waiting && (due || needed)) || (self.stopping.asked && (waiting || journal.ring.loose))
     }

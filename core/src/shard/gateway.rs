@@ -1,242 +1,228 @@
-//! The gateway: a client's requests in order, split over partitions, joined into answers.
-//!
-//! A connection executes in order; only Produce overlaps Produce.
+//! The gateway: a client's calls, split over partitions or passed to the ledger, joined into answers.
+//! Fetches, which may park, are in `fetching.rs`; the order of calls is in `connections.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
+use super::fetching::Fetching;
 use super::parts::Layout;
-use super::{Answer, Ask, NeighbourMessage, Part, PartAsk, Shard};
+use super::{Answer, Ask, NeighbourMessage, PartAsk, Shard};
 use crate::api::*;
-use crate::contract::Effects;
+use crate::contract::{CloseReason, Effects};
 use crate::error_code::ErrorCode;
 use crate::ids::{CallId, ConnId, PartitionId, ShardId};
 use crate::metadata::{shard_of, PRODUCER_ID_BLOCK};
 use crate::time::{Instant, Now};
 
-/// A client connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Conn {
-    waiting: VecDeque<(CallId, Request)>,
-    running: usize,
-    running_produce: bool,
-}
-
 /// What a call waits for.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// Answers from partitions.
-    Parts { layout: Layout },
-    /// A fetch, which may park.
-    Fetch {
+    Parts {
         layout: Layout,
-        asks: Vec<(u32, PartitionId, PartAsk)>,
-        min_bytes: usize,
-        max_bytes: usize,
-        woken: bool,
+        /// Nobody waits for the answer: a failure closes the connection.
+        silent: bool,
     },
-    /// The ledger's answer, passed on.
-    Admin,
+    /// A fetch, which may park.
+    Fetch(Box<Fetching>),
+    /// The ledger's answer, passed on; or this one, if it does not come in time.
+    Admin { late: Option<Box<Response>> },
     /// The ledger's answer, then Metadata again.
     AutoCreate(MetadataRequest),
     /// A block of producer ids.
     ProducerIds,
+    /// The client has its answer already: what it sent is still being worked on.
+    Answered,
 }
 
 /// A request being worked on.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    conn: ConnId,
-    call: CallId,
-    held: u64,
-    pending: usize,
-    deadline: Option<Instant>,
-    kind: Kind,
+    pub conn: ConnId,
+    pub call: CallId,
+    /// What its request holds, and in which pool.
+    pub held: u64,
+    pub produce: bool,
+    /// Shards that have not answered.
+    pub pending: usize,
+    pub deadline: Option<Instant>,
+    pub kind: Kind,
 }
 
-/// Bytes a request holds in memory while it waits.
-fn weight(request: &Request) -> u64 {
-    match request {
-        Request::Produce(produce) => {
-            let parts = produce.topics.iter().flat_map(|topic| &topic.partitions);
-            parts
-                .map(|(_, records)| records.as_ref().map_or(0, |records| records.len() as u64))
-                .sum()
-        }
-        _ => 256,
-    }
-}
+/// What is asked of partitions: slot, partition, what.
+pub(super) type Asks = Vec<(u32, PartitionId, PartAsk)>;
 
 impl Shard {
-    pub(super) fn client(
+    /// When a call with this `timeout_ms` is answered REQUEST_TIMED_OUT.
+    fn timeout(&self, now: Now, timeout_ms: i32) -> Option<Instant> {
+        let wait = u64::try_from(timeout_ms).unwrap_or(0);
+        let least = self.config.limits.timeout_min_ms;
+        Some(now.mono.plus_millis(wait.max(least)))
+    }
+
+    pub(super) fn begin(
         &mut self,
         now: Now,
         conn: ConnId,
         call: CallId,
-        request: Request,
+        (request, held): (Request, u64),
         out: &mut Effects,
     ) {
-        if self.stopping.asked {
-            // Its connection ends without an answer, and the client asks again elsewhere or later.
-            return;
-        }
-        self.held_bytes += weight(&request);
-        let row = self.conns.entry(conn).or_default();
-        row.waiting.push_back((call, request));
-        self.run_conn(now, conn, out);
-    }
-
-    pub(super) fn resume_conns(&mut self, now: Now, out: &mut Effects) {
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.run_conn(now, conn, out);
-        }
-    }
-
-    /// Start what may start on this connection.
-    fn run_conn(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
-        while self.is_ready() && !self.stopping.drained {
-            let Some(row) = self.conns.get_mut(&conn) else {
-                return;
-            };
-            let Some((_, request)) = row.waiting.front() else {
-                return;
-            };
-            let produce = matches!(request, Request::Produce(_));
-            if row.running > 0 && !(produce && row.running_produce) {
-                return;
-            }
-            row.running += 1;
-            row.running_produce = produce;
-            if let Some((call, request)) = row.waiting.pop_front() {
-                self.begin(now, conn, call, request, out);
-            }
-        }
-    }
-
-    pub(super) fn hangup(&mut self, _now: Now, conn: ConnId, out: &mut Effects) {
-        if let Some(row) = self.conns.remove(&conn) {
-            self.held_bytes -= row
-                .waiting
-                .iter()
-                .map(|(_, request)| weight(request))
-                .sum::<u64>();
-        }
-        let tokens: Vec<u64> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| call.conn == conn)
-            .map(|(token, _)| *token)
-            .collect();
-        for token in tokens {
-            self.end_call(token, out);
-        }
-    }
-
-    fn begin(&mut self, now: Now, conn: ConnId, call: CallId, request: Request, out: &mut Effects) {
-        let held = weight(&request);
-        let row = |kind| Call {
+        let call = Call {
             conn,
             call,
             held,
+            produce: matches!(request, Request::Produce(_)),
             pending: 0,
             deadline: None,
-            kind,
+            kind: Kind::Admin { late: None },
         };
         match request {
-            Request::Metadata(request) => self.metadata(now, row(Kind::AutoCreate(request)), out),
+            Request::Metadata(request) => {
+                let kind = Kind::AutoCreate(request);
+                self.metadata(now, Call { kind, ..call }, out)
+            }
             Request::FindCoordinator(request) => {
-                let keys = request
-                    .keys
-                    .into_iter()
-                    .map(|key| (key, ErrorCode::CoordinatorNotAvailable));
+                let keys = request.keys.into_iter();
+                let keys = keys.map(|key| (key, ErrorCode::CoordinatorNotAvailable));
                 let response = FindCoordinatorResponse {
                     keys: keys.collect(),
                 };
-                self.finish(
-                    now,
-                    row(Kind::Admin),
-                    Response::FindCoordinator(response),
-                    out,
-                );
+                self.finish(now, call, Response::FindCoordinator(response), out);
             }
             Request::InitProducerId(request) => {
-                self.init_producer_id(now, row(Kind::ProducerIds), request, out)
+                let kind = Kind::ProducerIds;
+                self.init_producer_id(now, Call { kind, ..call }, request, out)
             }
             Request::CreateTopics(_) | Request::DeleteTopics(_) | Request::CreatePartitions(_) => {
-                self.ask_ledger(now, row(Kind::Admin), request, out)
+                self.change_topics(now, call, request, out)
             }
-            Request::Fetch(request) => self.begin_fetch(now, row(Kind::Admin), request, out),
+            Request::Fetch(request) => self.begin_fetch(now, call, request, out),
             request @ (Request::Produce(_)
             | Request::ListOffsets(_)
             | Request::OffsetForLeaderEpoch(_)
-            | Request::DeleteRecords(_)) => {
-                let silent = matches!(&request, Request::Produce(produce) if produce.acks == 0);
-                let (layout, asks) = self.lay_out(request);
-                let token = self.open_call(Call {
-                    kind: Kind::Parts { layout },
-                    ..row(Kind::Admin)
-                });
-                self.spread(now, token, asks, usize::MAX, false, out);
-                if silent {
-                    // acks=0: the client waits for nothing, and what fails shows in nothing.
-                    self.reply(now, token, Response::Nothing, out);
-                }
-            }
+            | Request::DeleteRecords(_)) => self.ask_partitions(now, call, request, out),
         }
     }
 
-    fn open_call(&mut self, call: Call) -> u64 {
+    fn ask_partitions(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
+        let (silent, deadline) = match &request {
+            Request::Produce(produce) => (produce.acks == 0, self.timeout(now, produce.timeout_ms)),
+            _ => (false, None),
+        };
+        let (layout, asks) = self.lay_out(request);
+        let token = self.open_call(Call {
+            deadline,
+            kind: Kind::Parts { layout, silent },
+            ..call
+        });
+        let nothing = |_: &Asks| usize::MAX;
+        self.spread(now, token, asks, nothing, false, out);
+    }
+
+    pub(super) fn open_call(&mut self, call: Call) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
         if let Some(deadline) = call.deadline {
             self.call_deadlines.insert((deadline, token));
         }
+        if let Some(row) = self.conns.get_mut(&call.conn) {
+            row.open.insert(token);
+        }
         self.calls.insert(token, call);
         token
     }
 
-    /// Remove a call and what it holds, without an answer.
-    fn end_call(&mut self, token: u64, out: &mut Effects) -> Option<Call> {
-        let call = self.calls.remove(&token)?;
-        self.held_bytes -= call.held;
-        if let Some(deadline) = call.deadline {
+    /// A call's deadline does not count any more.
+    pub(super) fn drop_deadline(&mut self, token: u64) {
+        let call = self.calls.get_mut(&token);
+        if let Some(deadline) = call.and_then(|call| call.deadline.take()) {
             self.call_deadlines.remove(&(deadline, token));
         }
-        if let Kind::Fetch { asks, .. } = &call.kind {
-            let mut shards: Vec<u16> = asks
-                .iter()
-                .map(|(_, id, _)| shard_of(*id, self.config.shards))
-                .collect();
-            shards.sort();
-            shards.dedup();
-            for shard in shards {
-                match ShardId(shard) == self.config.shard {
-                    true => self.forget_interest(ShardId(shard), token),
-                    false => out
-                        .neighbours
-                        .push((ShardId(shard), NeighbourMessage::Cancel { token })),
-                }
-            }
+    }
+
+    /// Remove a call; what it holds besides its request is given back.
+    fn end_call(&mut self, token: u64, out: &mut Effects) -> Option<Call> {
+        self.drop_deadline(token);
+        let mut call = self.calls.remove(&token)?;
+        if let Some(row) = self.conns.get_mut(&call.conn) {
+            row.open.remove(&token);
+        }
+        if let Kind::Fetch(fetch) = &mut call.kind {
+            self.pools.fetches.give(std::mem::take(&mut fetch.reserved));
+            let shards = self.shards_of(&fetch.asks);
+            self.forget_interests(token, shards, out);
         }
         Some(call)
     }
 
-    fn reply(&mut self, now: Now, token: u64, response: Response, out: &mut Effects) {
+    fn shards_of(&self, asks: &Asks) -> Vec<u16> {
+        let shards = asks.iter();
+        let shards = shards.map(|(_, id, _)| shard_of(*id, self.config.shards));
+        let mut shards: Vec<u16> = shards.collect();
+        shards.sort();
+        shards.dedup();
+        shards
+    }
+
+    fn forget_interests(&mut self, token: u64, shards: Vec<u16>, out: &mut Effects) {
+        for shard in shards.into_iter().map(ShardId) {
+            match shard == self.config.shard {
+                true => self.forget_interest(shard, token),
+                false => out
+                    .neighbours
+                    .push((shard, NeighbourMessage::Cancel { token })),
+            }
+        }
+    }
+
+    pub(super) fn reply(&mut self, now: Now, token: u64, response: Response, out: &mut Effects) {
         if let Some(call) = self.end_call(token, out) {
-            self.held_bytes += call.held;
             self.finish(now, call, response, out);
         }
     }
 
     fn finish(&mut self, now: Now, call: Call, response: Response, out: &mut Effects) {
-        self.held_bytes -= call.held;
-        out.replies.push((call.conn, call.call, response));
-        if let Some(row) = self.conns.get_mut(&call.conn) {
-            row.running -= 1;
-            if !row.waiting.is_empty() {
-                self.run_conn(now, call.conn, out);
+        self.request_pool(call.produce).give(call.held);
+        self.hand_over(now, call.conn, call.call, response, out);
+        self.call_over(call.conn);
+    }
+
+    /// The connection is gone. A parked fetch ends; others are worked on, and hold what they hold
+    /// until they are done.
+    pub(super) fn cancel(&mut self, token: u64, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&token) else {
+            return;
+        };
+        let pending = call.pending;
+        if let Kind::Fetch(fetch) = &mut call.kind {
+            fetch.gone = true;
+            if pending == 0 {
+                self.drop_call(token, out);
             }
         }
+    }
+
+    /// End a call without an answer.
+    pub(super) fn drop_call(&mut self, token: u64, out: &mut Effects) {
+        if let Some(call) = self.end_call(token, out) {
+            self.request_pool(call.produce).give(call.held);
+            self.call_over(call.conn);
+        }
+    }
+
+    /// CreateTopics, DeleteTopics, CreatePartitions: the ledger decides.
+    fn change_topics(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
+        let timed_out = timed_out(&request);
+        let deadline = timed_out
+            .as_ref()
+            .and_then(|(timeout_ms, _)| self.timeout(now, *timeout_ms));
+        let late = timed_out.map(|(_, response)| Box::new(response));
+        let call = Call {
+            deadline,
+            kind: Kind::Admin { late },
+            ..call
+        };
+        self.ask_ledger(now, call, request, out);
     }
 
     fn ask_ledger(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
@@ -300,22 +286,20 @@ impl Shard {
         self.finish(now, call, Response::InitProducerId(response), out);
     }
 
-    /// Send asks to the shards of their partitions.
-    fn spread(
+    /// Send asks to the shards of their partitions; `budget` says how many bytes a shard may answer.
+    pub(super) fn spread(
         &mut self,
         now: Now,
         token: u64,
-        asks: Vec<(u32, PartitionId, PartAsk)>,
-        max_bytes: usize,
+        asks: Asks,
+        budget: impl Fn(&Asks) -> usize,
         interest: bool,
         out: &mut Effects,
     ) {
-        let mut by_shard: BTreeMap<u16, Vec<(u32, PartitionId, PartAsk)>> = BTreeMap::new();
+        let mut by_shard: BTreeMap<u16, Asks> = BTreeMap::new();
         for ask in asks {
-            by_shard
-                .entry(shard_of(ask.1, self.config.shards))
-                .or_default()
-                .push(ask);
+            let parts = by_shard.entry(shard_of(ask.1, self.config.shards));
+            parts.or_default().push(ask);
         }
         if let Some(call) = self.calls.get_mut(&token) {
             call.pending = by_shard.len();
@@ -325,8 +309,8 @@ impl Shard {
         }
         for (shard, parts) in by_shard {
             let ask = Ask::Parts {
+                max_bytes: budget(&parts),
                 parts,
-                max_bytes,
                 interest,
             };
             self.send_ask(now, ShardId(shard), token, ask, out);
@@ -343,53 +327,23 @@ impl Shard {
         self.tell(now, to, message, out);
     }
 
-    fn begin_fetch(&mut self, now: Now, call: Call, request: FetchRequest, out: &mut Effects) {
-        if request.session_epoch > 0 {
-            // No session is ever granted, so none can be continued (KIP-227).
-            let error = ErrorCode::FetchSessionIdNotFound;
-            let response = FetchResponse {
-                error,
-                session_id: 0,
-                topics: Vec::new(),
-            };
-            return self.finish(now, call, Response::Fetch(response), out);
-        }
-        let wait = u64::try_from(request.max_wait_ms).unwrap_or(0);
-        let deadline = Some(now.mono.plus_millis(wait)).filter(|_| wait > 0);
-        let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
-        let max_bytes = usize::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(64 << 20);
-        let (layout, asks) = self.lay_out(Request::Fetch(request));
-        let again = asks.clone();
-        let kind = Kind::Fetch {
-            layout,
-            asks,
-            min_bytes,
-            max_bytes,
-            woken: false,
-        };
-        let token = self.open_call(Call {
-            deadline,
-            kind,
-            ..call
-        });
-        self.spread(now, token, again, max_bytes, deadline.is_some(), out);
-    }
-
     pub(super) fn answered(&mut self, now: Now, token: u64, answer: Answer, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&token) else {
+            return;
+        };
+        call.pending -= 1;
         match answer {
             Answer::Admin(response) => self.ledger_answered(now, token, response, out),
             Answer::Parts(parts) => {
-                let Some(call) = self.calls.get_mut(&token) else {
-                    return;
+                let layout = match &mut call.kind {
+                    Kind::Parts { layout, .. } => Some(layout),
+                    Kind::Fetch(fetch) => Some(&mut fetch.layout),
+                    _ => None,
                 };
-                if let Kind::Parts { layout } | Kind::Fetch { layout, .. } = &mut call.kind {
-                    parts
-                        .into_iter()
-                        .for_each(|(slot, part)| layout.put(slot, part));
+                if let Some(layout) = layout {
+                    let parts = parts.into_iter();
+                    parts.for_each(|(slot, part)| layout.put(slot, part));
                 }
-                call.pending -= 1;
                 if call.pending == 0 {
                     self.joined(now, token, out);
                 }
@@ -410,94 +364,100 @@ impl Shard {
                 self.producer_ids = (block.producer_id + 1, block.producer_id + PRODUCER_ID_BLOCK);
                 self.reply(now, token, response, out);
             }
+            (Kind::Answered, _) => self.drop_answered(token, out),
             _ => self.reply(now, token, response, out),
         }
     }
 
+    /// What was answered before is done now.
+    fn drop_answered(&mut self, token: u64, out: &mut Effects) {
+        if let Some(call) = self.end_call(token, out) {
+            self.request_pool(call.produce).give(call.held);
+        }
+    }
+
     /// Every part is in: answer, or park a fetch that has too little.
-    fn joined(&mut self, now: Now, token: u64, out: &mut Effects) {
+    pub(super) fn joined(&mut self, now: Now, token: u64, out: &mut Effects) {
         let Some(call) = self.calls.get_mut(&token) else {
             return;
         };
+        let conn = call.conn;
         match &mut call.kind {
-            Kind::Parts { layout } => {
-                let response = layout.take();
+            Kind::Parts { layout, silent } => {
+                let failed = *silent && layout.any_error();
+                let response = match silent {
+                    true => Response::Nothing,
+                    false => layout.take(),
+                };
                 self.reply(now, token, response, out);
-            }
-            Kind::Fetch {
-                layout,
-                asks,
-                min_bytes,
-                max_bytes,
-                woken,
-            } => {
-                let enough = layout.fetched_bytes() >= *min_bytes || layout.any_error();
-                let over = call.deadline.is_none_or(|deadline| deadline <= now.mono);
-                if enough || over || asks.is_empty() && call.deadline.is_none() {
-                    let response = layout.take();
-                    self.reply(now, token, response, out);
-                } else if std::mem::take(woken) {
-                    let (asks, max_bytes) = (asks.clone(), *max_bytes);
-                    self.spread(now, token, asks, max_bytes, true, out);
+                if failed {
+                    self.close(conn, CloseReason::UnansweredFailure, out);
                 }
             }
-            Kind::Admin | Kind::AutoCreate(_) | Kind::ProducerIds => {}
+            Kind::Fetch(_) => self.fetch_joined(now, token, out),
+            Kind::Answered => self.drop_answered(token, out),
+            Kind::Admin { .. } | Kind::AutoCreate(_) | Kind::ProducerIds => {}
         }
     }
 
-    /// Something a parked fetch waits for has moved.
-    pub(super) fn woken(&mut self, now: Now, token: u64, out: &mut Effects) {
-        let Some(call) = self.calls.get_mut(&token) else {
-            return;
-        };
-        let pending = call.pending;
-        if let Kind::Fetch { woken, .. } = &mut call.kind {
-            *woken = true;
-            if pending == 0 {
-                self.joined(now, token, out);
-            }
-        }
-    }
-
-    /// Calls whose deadline has come: a fetch answers with what it has.
+    /// Calls whose deadline has come: a fetch answers with what there is, others say so.
     pub(super) fn due_calls(&mut self, now: Now, out: &mut Effects) {
         while let Some((deadline, token)) = self.call_deadlines.first().copied() {
             if deadline > now.mono {
                 return;
             }
-            self.call_deadlines.remove(&(deadline, token));
+            self.call_deadlines.pop_first();
+            self.drop_deadline(token);
             self.give_up(now, token, out);
+            self.time_out(now, token, out);
         }
     }
 
-    /// Answer a parked fetch at once; one that still waits for parts answers when they are in.
-    pub(super) fn give_up(&mut self, now: Now, token: u64, out: &mut Effects) {
+    /// The client has waited as long as it said. What it asked for may still come about; the bytes it
+    /// sent are held until that is known.
+    fn time_out(&mut self, now: Now, token: u64, out: &mut Effects) {
         let Some(call) = self.calls.get_mut(&token) else {
             return;
         };
-        if let Kind::Fetch { .. } = &call.kind {
-            if let Some(deadline) = call.deadline.take() {
-                self.call_deadlines.remove(&(deadline, token));
+        let response = match &mut call.kind {
+            // Nobody waits for the answer.
+            Kind::Parts { silent: true, .. } => return,
+            Kind::Parts { layout, .. } => {
+                layout.fill(ErrorCode::RequestTimedOut);
+                layout.take()
             }
-            if call.pending == 0 {
-                self.joined(now, token, out);
-            }
-        }
+            Kind::Admin { late } => match late.take() {
+                Some(response) => *response,
+                None => return,
+            },
+            _ => return,
+        };
+        call.kind = Kind::Answered;
+        let (conn, number) = (call.conn, call.call);
+        self.hand_over(now, conn, number, response, out);
+        self.call_over(conn);
     }
 }
 
-impl Layout {
-    fn fetched_bytes(&self) -> usize {
-        self.parts()
-            .map(|part| match part {
-                Part::Fetched(fetched) => fetched.records.iter().map(|piece| piece.len()).sum(),
-                _ => 0,
-            })
-            .sum()
-    }
-
-    fn any_error(&self) -> bool {
-        self.parts()
-            .any(|part| matches!(part, Part::Fetched(fetched) if fetched.error != ErrorCode::None))
-    }
+/// How long a change of topics may take, and the answer if it takes longer (`KafkaApis.java`: the
+/// change may still come about).
+fn timed_out(request: &Request) -> Option<(i32, Response)> {
+    let error = ErrorCode::RequestTimedOut;
+    let text = || Some("the request timed out; it may still take effect".to_string());
+    Some(match request {
+        Request::CreateTopics(request) => {
+            let topics = request.topics.iter().map(|topic| TopicCreated {
+                name: topic.name.clone(),
+                error,
+                error_message: text(),
+                partitions: -1,
+                replication_factor: -1,
+                ..TopicCreated::default()
+            });
+            let topics = topics.collect();
+            let response = Response::CreateTopics(CreateTopicsResponse { topics });
+            (request.timeout_ms, response)
+        }
+        _ => return None,
+    })
 }

@@ -25,6 +25,8 @@ pub(super) struct AskRow {
     parts: Vec<(u32, Part)>,
     /// Bytes a fetch may still take.
     budget: usize,
+    /// A partition gives records already: the others give none that do not fit.
+    served: bool,
 }
 
 /// Something that waits for a partition's high watermark.
@@ -65,6 +67,7 @@ impl Shard {
                     remaining: parts.len(),
                     parts: Vec::new(),
                     budget: max_bytes,
+                    served: false,
                 };
                 self.asks.insert(ask, row);
                 for (slot, id, what) in parts {
@@ -203,8 +206,13 @@ impl Shard {
     }
 
     fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
-        match !self.stalled.is_empty() || self.must_stall(&what) {
-            true => self.stalled.push_back(what),
+        let must = self.must_stall(&what);
+        let queue = match &what {
+            Stalled::Part(_, _, _, PartAsk::Produce(_)) => &mut self.stalled,
+            Stalled::Part(..) | Stalled::Admin(..) => &mut self.stalled_admin,
+        };
+        match must || !queue.is_empty() {
+            true => queue.push_back(what),
             false => self.go(now, what, out),
         }
     }
@@ -236,14 +244,24 @@ impl Shard {
 
     /// What waited for room in the journal goes on, in order.
     pub(super) fn resume_stalled(&mut self, now: Now, out: &mut Effects) {
-        while let Some(first) = self.stalled.front() {
-            if self.must_stall(first) {
-                return;
+        let ready = |shard: &Shard, first: Option<&Stalled>| {
+            first.is_some_and(|first| !shard.must_stall(first))
+        };
+        while ready(self, self.stalled_admin.front()) {
+            if let Some(first) = self.stalled_admin.pop_front() {
+                self.go(now, first, out);
             }
+        }
+        while ready(self, self.stalled.front()) {
             if let Some(first) = self.stalled.pop_front() {
                 self.go(now, first, out);
             }
         }
+    }
+
+    /// Something waits for room in the journal.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.stalled.is_empty() || !self.stalled_admin.is_empty()
     }
 
     /// Batches below `end` are durable: who waited for them is answered, readers are woken.
@@ -374,15 +392,10 @@ impl Shard {
         if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch) {
             return self.part_done(now, ask, slot, failed(code), out);
         }
-        let first = row.parts.is_empty();
-        let limit = usize::try_from(fetch.max_bytes)
-            .unwrap_or(0)
-            .min(row.budget);
-        // The first partition with data always gives a whole batch; others only within the budget.
-        let found = match limit {
-            0 if !first && row.budget == 0 => Ok(Found::Empty),
-            _ => replica.read(fetch.fetch_offset, limit),
-        };
+        let wanted = usize::try_from(fetch.max_bytes).unwrap_or(0);
+        // The first partition with data always gives a whole batch; others only what fits.
+        let (limit, whole) = (wanted.min(row.budget), !row.served);
+        let found = replica.read(fetch.fetch_offset, limit, whole);
         match found {
             Err(code) => self.part_done(now, ask, slot, failed(code), out),
             Ok(Found::Empty) => {
@@ -392,16 +405,19 @@ impl Shard {
             Ok(Found::Records(records)) => {
                 let size: usize = records.iter().map(|piece| piece.len()).sum();
                 row.budget = row.budget.saturating_sub(size);
+                row.served |= size > 0;
                 let part = Self::fetched(replica, records);
                 self.part_done(now, ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {
                 row.budget = row.budget.saturating_sub(limit);
+                row.served = true;
                 let purpose = ReadFor::Fetch {
                     ask,
                     slot,
                     offset: fetch.fetch_offset,
                     limit,
+                    whole,
                 };
                 self.start_read(ReadRow { id, purpose, read }, out);
             }

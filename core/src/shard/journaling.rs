@@ -213,7 +213,7 @@ impl Shard {
         let mut limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
         let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
         // With nothing to write, a block of its own tells that room is free: who waits needs it.
-        let waited_for = !self.stalled.is_empty() || journal.is_pressed() || tight;
+        let waited_for = self.is_stalled() || journal.is_pressed() || tight;
         let telling = (journal.owes_tail() && waited_for) || self.wants_flush(now);
         if journal.marks.is_empty() && !telling {
             return self.attest(now, out);

@@ -90,19 +90,21 @@ impl Shard {
                     from,
                     youngest,
                 });
-                self.start_lookups(now, out);
             }
         }
     }
 
-    fn start_lookups(&mut self, now: Now, out: &mut Effects) {
-        while self.looking < LOOKUPS_MAX {
-            let Some(lookup) = self.lookups.pop_front() else {
-                return;
-            };
+    /// Begin the next lookup that waits, if one may begin. False if none does.
+    pub(super) fn start_lookup(&mut self, now: Now, out: &mut Effects) -> bool {
+        let next = match self.looking < LOOKUPS_MAX {
+            true => self.lookups.pop_front(),
+            false => None,
+        };
+        if let Some(lookup) = next {
             self.looking += 1;
             self.look(now, lookup, out);
         }
+        next.is_some()
     }
 
     /// Go on with a lookup: into the next batch that may hold the record.
@@ -111,21 +113,16 @@ impl Shard {
         let Some(replica) = self.replicas.get(&id) else {
             return self.found_none(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
-        match replica.locate_time(lookup.timestamp, &mut lookup.from) {
-            Place::Nowhere if lookup.youngest => {
-                // The log start cut that record off: the next youngest, then.
-                let next = replica.max_timestamp(lookup.timestamp);
-                let from = replica.log_start;
-                let again = next.map(|timestamp| Lookup {
-                    timestamp,
-                    from,
-                    ..lookup
-                });
-                match again {
-                    Some(lookup) => self.look(now, lookup, out),
-                    None => self.look_inside(now, lookup, Place::Nowhere, out),
-                }
-            }
+        let mut place = replica.locate_time(lookup.timestamp, &mut lookup.from);
+        while lookup.youngest && place == Place::Nowhere {
+            // The log start cut that record off: the next youngest, then.
+            let Some(timestamp) = replica.max_timestamp(lookup.timestamp) else {
+                break;
+            };
+            (lookup.timestamp, lookup.from) = (timestamp, replica.log_start);
+            place = replica.locate_time(lookup.timestamp, &mut lookup.from);
+        }
+        match place {
             Place::Cold(read) => {
                 let purpose = ReadFor::Time(lookup);
                 self.start_read(ReadRow { id, purpose, read }, out);
@@ -205,6 +202,5 @@ impl Shard {
     fn looked(&mut self, now: Now, lookup: Lookup, part: Part, out: &mut Effects) {
         self.looking -= 1;
         self.part_done(now, lookup.ask, lookup.slot, part, out);
-        self.start_lookups(now, out);
     }
 }

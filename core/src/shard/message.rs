@@ -135,6 +135,19 @@ pub enum Answer {
     Admin(Response),
 }
 
+impl Part {
+    /// The outcome.
+    pub fn error(&self) -> crate::error_code::ErrorCode {
+        match self {
+            Part::Produced(part) => part.error,
+            Part::Fetched(part) => part.error,
+            Part::Offset(part) => part.error,
+            Part::Epoch(part) => part.error,
+            Part::Deleted(_, _, error) => *error,
+        }
+    }
+}
+
 impl PartAsk {
     /// The outcome that is this error and nothing else.
     pub fn failed(

@@ -7,7 +7,9 @@ mod ahead;
 mod boot;
 mod carrying;
 mod checkpoints;
+mod connections;
 mod dropping;
+mod fetching;
 mod flushing;
 mod gateway;
 mod host;
@@ -28,16 +30,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::contract::{Appetite, Config, Effects, Input};
+use crate::contract::{Config, Effects, Input};
 use crate::disk::{DiskOp, DiskRequest, DiskResult};
 use crate::ids::{ConnId, OpId, PartitionId, ShardId, Uuid, WorkId};
 use crate::log::journal::Ring;
 use crate::metadata::Image;
 use crate::partition::Replica;
+use crate::pools::Pools;
 use crate::time::{Instant, Now};
 
 use ahead::AheadAsks;
-use gateway::{Call, Conn};
+use connections::{Conn, Runnable};
+use gateway::Call;
 use host::AskRow;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
@@ -46,6 +50,8 @@ use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
 use stopping::Stopping;
 
+/// Calls that one input, or the end of a turn, begins at most; the rest begin in the next turn.
+const CALLS_AT_ONCE: usize = 1_024;
 /// How often retention and producer expiry are looked at.
 const RETENTION_EVERY_MS: u64 = 5_000;
 
@@ -102,17 +108,27 @@ pub struct Shard {
     /// Committed metadata in force here; `None` until shard 0 has told.
     image: Option<Image>,
     ledger: Option<Ledger>,
+    /// What clients make this shard hold.
+    pools: Pools,
     conns: BTreeMap<ConnId, Conn>,
+    runnable: Runnable,
+    /// When each connection is looked at, to see whether it is stalled or idle.
+    conn_deadlines: BTreeSet<(Instant, ConnId)>,
+    /// A pool is nearly used up, and the longest stalled that hold some of it give it back then.
+    pressed_until: Option<Instant>,
     calls: BTreeMap<u64, Call>,
     call_deadlines: BTreeSet<(Instant, u64)>,
     next_token: u64,
-    held_bytes: u64,
+    /// What this shard says to itself.
+    mailbox: VecDeque<NeighbourMessage>,
     ahead: AheadAsks,
     asks: BTreeMap<u64, AskRow>,
     next_ask: u64,
     waits: BTreeMap<PartitionId, VecDeque<host::Wait>>,
     /// What waits for room in the journal, in order.
     stalled: VecDeque<host::Stalled>,
+    /// The same for what takes little and may use the reserve: it does not wait behind batches.
+    stalled_admin: VecDeque<host::Stalled>,
     interests: BTreeMap<PartitionId, BTreeSet<(ShardId, u64)>>,
     interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
     producer_ids: (i64, i64),
@@ -130,6 +146,7 @@ impl Shard {
         let path = format!("journal/shard-{}.ring", config.shard.0).into();
         let ledger =
             (config.shard == ShardId(0)).then(|| Ledger::new(config.shards, config.running));
+        let pools = Pools::new(&config.limits);
         let mut shard = Shard {
             config,
             stage: Stage::Listing,
@@ -145,16 +162,21 @@ impl Shard {
             owed: BTreeSet::new(),
             image: None,
             ledger,
+            pools,
             conns: BTreeMap::new(),
+            runnable: Runnable::default(),
+            conn_deadlines: BTreeSet::new(),
+            pressed_until: None,
             calls: BTreeMap::new(),
             call_deadlines: BTreeSet::new(),
             next_token: 0,
-            held_bytes: 0,
+            mailbox: VecDeque::new(),
             ahead: AheadAsks::new(),
             asks: BTreeMap::new(),
             next_ask: 0,
             waits: BTreeMap::new(),
             stalled: VecDeque::new(),
+            stalled_admin: VecDeque::new(),
             interests: BTreeMap::new(),
             interest_of: BTreeMap::new(),
             producer_ids: (0, 0),
@@ -180,17 +202,37 @@ impl Shard {
             return;
         }
         match input {
-            Input::Connect { conn } => drop(self.conns.insert(conn, Conn::default())),
+            Input::Connect { conn } => self.connect(now, conn),
+            Input::Receiving { conn, bytes } => self.receiving(now, conn, bytes),
             Input::Client {
                 conn,
                 call,
                 request,
-            } => self.client(now, conn, call, request, out),
-            Input::Hangup { conn } => self.hangup(now, conn, out),
+                held,
+            } => self.client(now, conn, call, request, held),
+            Input::Sent { conn, bytes } => self.sent(now, conn, bytes),
+            Input::Hangup { conn } => self.hangup(conn, out),
             Input::Neighbour { from, message } => self.neighbour(now, from, message, out),
             Input::Disk { op, result } => self.disk_done(now, op, result, out),
             Input::Work { id, result } => self.work_done(now, id, result, out),
             Input::Shutdown => self.stopping.asked = true,
+        }
+        self.run_pending(now, out);
+    }
+
+    /// Do what has become possible: hear what this shard said to itself, look things up, begin calls.
+    /// Each in a loop, never one inside the other: what clients send is as long as they like.
+    fn run_pending(&mut self, now: Now, out: &mut Effects) {
+        let mut calls = 0;
+        loop {
+            if let Some(message) = self.mailbox.pop_front() {
+                self.neighbour(now, self.config.shard, message, out);
+            } else if self.start_lookup(now, out) {
+            } else if calls < CALLS_AT_ONCE && self.run_next_conn(now, out) {
+                calls += 1;
+            } else {
+                return;
+            }
         }
     }
 
@@ -200,6 +242,8 @@ impl Shard {
             return;
         }
         self.due_calls(now, out);
+        self.due_conns(now, out);
+        self.run_pending(now, out);
         if self.stage == Stage::Ready && now.mono >= self.retention_at {
             self.retention_at = now.mono.plus_millis(RETENTION_EVERY_MS);
             // Until metadata is there, no topic's retention is known.
@@ -221,11 +265,15 @@ impl Shard {
         }
         self.resume_stalled(now, out);
         self.move_on(now, out);
+        self.run_pending(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
         if self.stopping.asked {
-            self.shut_down(now, out);
+            self.tell_drained(now, out);
+            self.run_pending(now, out);
+            self.shut_down(out);
         }
+        self.run_pending(now, out);
     }
 
     /// When to call `settle` next even without input.
@@ -233,7 +281,11 @@ impl Shard {
         if self.stage == Stage::Halted || self.leaving.is_some() {
             return None;
         }
+        if self.has_runnable() {
+            return Some(Instant(0));
+        }
         let call = self.call_deadlines.first().map(|(at, _)| *at);
+        let conn = self.conn_deadlines.first().map(|(at, _)| *at);
         let retention =
             (self.stage == Stage::Ready && !self.replicas.is_empty()).then_some(self.retention_at);
         let journal = &self.journal;
@@ -244,20 +296,11 @@ impl Shard {
         let pause = |until: Instant| Some(until).filter(|until| until.0 > 0);
         let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
         let flush = self.flush_deadline();
-        [call, retention, attest, flush, growth, jobs]
+        let pressed = self.pressed_until;
+        [call, conn, pressed, retention, attest, flush, growth, jobs]
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// How much client work the shard takes now.
-    pub fn appetite(&self) -> Appetite {
-        let pool = self.config.request_pool_bytes;
-        let room = match self.stalled.is_empty() {
-            true => pool.saturating_sub(self.held_bytes + self.journal.staged_bytes as u64),
-            false => 0,
-        };
-        Appetite { client_bytes: room }
     }
 
     /// Assert the invariants; after `settle`, each turn in the simulator, sampled in the node.
@@ -341,10 +384,11 @@ impl Shard {
         }
     }
 
-    /// Speak to a shard of this broker, itself included.
-    fn tell(&mut self, now: Now, to: ShardId, message: NeighbourMessage, out: &mut Effects) {
+    /// Speak to a shard of this broker. What it says to itself is heard in order, and not from within
+    /// what it is doing.
+    fn tell(&mut self, _now: Now, to: ShardId, message: NeighbourMessage, out: &mut Effects) {
         if to == self.config.shard {
-            self.neighbour(now, to, message, out);
+            self.mailbox.push_back(message);
         } else {
             out.neighbours.push((to, message));
         }

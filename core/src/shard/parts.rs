@@ -20,18 +20,46 @@ enum Shape {
 pub(super) struct Layout {
     shape: Shape,
     topics: Vec<(TopicRef, usize)>,
-    slots: Vec<Option<Part>>,
+    /// Partition index and outcome of each.
+    slots: Vec<(i32, Option<Part>)>,
+    /// Of a Fetch as a whole.
+    error: ErrorCode,
 }
 
 impl Layout {
     pub fn put(&mut self, slot: u32, part: Part) {
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(part);
+            place.1 = Some(part);
         }
     }
 
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.slots.iter().flatten()
+        self.slots.iter().filter_map(|(_, part)| part.as_ref())
+    }
+
+    pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.slots.iter_mut().filter_map(|(_, part)| part.as_mut())
+    }
+
+    /// What has not come in is answered with this error.
+    pub fn fill(&mut self, error: ErrorCode) {
+        let ask = match self.shape {
+            Shape::Produce => PartAsk::Produce(bytes::Bytes::new()),
+            Shape::Fetch => PartAsk::Fetch(PartitionFetch::default()),
+            Shape::Offsets => PartAsk::Offset(PartitionOffsetQuery::default()),
+            Shape::Epochs => PartAsk::Epoch(-1, -1),
+            Shape::Deletes => PartAsk::Delete(0),
+        };
+        for (index, part) in &mut self.slots {
+            part.get_or_insert_with(|| ask.failed(*index, error, None));
+        }
+    }
+
+    /// The fetch session that is asked for is not known here.
+    pub fn refuse_session(&mut self) {
+        self.error = ErrorCode::FetchSessionIdNotFound;
+        self.topics.clear();
+        self.slots.clear();
     }
 
     fn gather<T>(&mut self, pick: impl Fn(Part) -> Option<T>) -> Vec<(TopicRef, Vec<T>)> {
@@ -45,8 +73,7 @@ impl Layout {
                     slots
                         .by_ref()
                         .take(count)
-                        .flatten()
-                        .filter_map(&pick)
+                        .filter_map(|(_, part)| pick(part?))
                         .collect(),
                 )
             })
@@ -69,7 +96,7 @@ impl Layout {
                     _ => None,
                 });
                 Response::Fetch(FetchResponse {
-                    error: ErrorCode::None,
+                    error: self.error,
                     session_id: 0,
                     topics,
                 })
@@ -183,6 +210,7 @@ impl Shard {
             shape: Shape::Produce,
             topics: Vec::new(),
             slots: Vec::new(),
+            error: ErrorCode::None,
         };
         let mut asks = Asks::new();
         let (Some((shape, topics)), Some(image)) = (questions(request), &self.image) else {
@@ -193,7 +221,7 @@ impl Shard {
             let count = parts.len();
             for (index, ask) in parts {
                 let slot = layout.slots.len() as u32;
-                layout.slots.push(None);
+                layout.slots.push((index, None));
                 let refusal = match acks {
                     Some(acks) if !(-1..=1).contains(&acks) => Some(ErrorCode::InvalidRequiredAcks),
                     _ if transactional => Some(ErrorCode::TransactionalIdAuthorizationFailed),

@@ -20,6 +20,8 @@ pub(super) enum ReadFor {
         slot: u32,
         offset: i64,
         limit: usize,
+        /// The first batch in any case, if it is larger than `limit`.
+        whole: bool,
     },
     /// The batch that a lookup by time is to look into.
     Time(Lookup),
@@ -136,7 +138,8 @@ impl Shard {
                 slot,
                 offset,
                 limit,
-            } => (ask, slot, replica.read(offset, limit)),
+                whole,
+            } => (ask, slot, replica.read(offset, limit, whole)),
         };
         match found {
             Ok(Found::Cold(read)) => self.start_read(ReadRow { read, ..row }, out),

@@ -29,7 +29,8 @@ impl Shard {
         self.stopping.heard.insert(from);
     }
 
-    pub(super) fn shut_down(&mut self, now: Now, out: &mut Effects) {
+    /// Parked calls are answered; once none is left, all shards are told.
+    pub(super) fn tell_drained(&mut self, now: Now, out: &mut Effects) {
         let tokens: Vec<u64> = self.calls.keys().copied().collect();
         for token in tokens {
             self.give_up(now, token, out);
@@ -40,6 +41,10 @@ impl Shard {
                 self.tell(now, ShardId(shard), NeighbourMessage::Drained, out);
             }
         }
+    }
+
+    /// End, once nothing can be asked any more and all is done.
+    pub(super) fn shut_down(&mut self, out: &mut Effects) {
         let journal = &self.journal;
         let quiet = journal.in_flight.is_none() && journal.staged.is_empty() && journal.jobs == 0;
         let attested = journal.attested >= journal.ring.durable_seq;

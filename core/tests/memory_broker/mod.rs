@@ -8,6 +8,7 @@ use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::limits::Limits;
 use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
 
@@ -164,7 +165,7 @@ impl Broker {
                 advertised: None,
                 auto_create_topics: true,
                 default_partitions: 1,
-                request_pool_bytes: 1 << 20,
+                limits: Limits::default(),
                 journal_initial_bytes: 128 << 10,
                 journal_max_bytes: 256 << 10,
                 knobs: Knobs::default(),
@@ -209,7 +210,9 @@ impl Broker {
             self.inputs
                 .push_back((usize::from(to.0), Input::Neighbour { from, message }));
         }
-        for (_, call, response) in out.replies {
+        for (conn, call, response) in out.replies {
+            let bytes = response.held_bytes();
+            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
             self.replies.insert(call.0, response);
         }
         let moving = out.notes.contains(&Note::Resharding);
@@ -266,6 +269,7 @@ impl Broker {
                 conn,
                 call,
                 request,
+                held: 1_000,
             },
         ));
         self.run();

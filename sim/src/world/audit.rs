@@ -345,8 +345,11 @@ impl Fork {
             self.inputs
                 .push_back((usize::from(to.0), Input::Neighbour { from, message }));
         }
-        self.replies
-            .extend(out.replies.into_iter().map(|(_, _, response)| response));
+        for (conn, _, response) in out.replies {
+            let bytes = response.held_bytes();
+            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
+            self.replies.push(response);
+        }
         match out.halt {
             Some(Halt::Fatal(reason)) => self.fatal = Some(reason),
             Some(Halt::Again) => self.over += 1,
@@ -427,6 +430,7 @@ impl Fork {
             conn: ConnId(1),
             call: CallId(self.calls),
             request: Request::Fetch(request),
+            held: 1_000,
         };
         self.inputs.push_back((0, input));
         self.now.mono = Instant(self.now.mono.0 + 1);

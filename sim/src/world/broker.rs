@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use seedlog_core::contract::{Config, Effects, Knobs};
 use seedlog_core::disk::{DiskDone, DiskRequest};
 use seedlog_core::ids::{NodeId, ShardId, Uuid};
+use seedlog_core::limits::Limits;
 use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
@@ -124,6 +125,25 @@ pub(super) fn shards_to_run(wanted: u16, disk: &mut SimDisk) -> u16 {
     }
 }
 
+/// What clients may make a simulated shard hold: small, so that it is used up.
+pub(super) const LIMITS: Limits = Limits {
+    request_max_bytes: 1 << 20,
+    produce_bytes: 1 << 20,
+    request_bytes: 1 << 20,
+    frame_bytes: 1 << 20,
+    fetch_bytes: 64 << 20,
+    reply_bytes: 1 << 20,
+    fetch_max_bytes: 55 << 20,
+    calls_per_connection: 256,
+    unsent_per_connection: 1 << 20,
+    items_per_request: 100_000,
+    idle_ms: 600_000,
+    stalled_request_ms: 30_000,
+    stalled_reader_ms: 30_000,
+    pressed_stall_ms: 500,
+    timeout_min_ms: 5_000,
+};
+
 /// The config of a simulated shard; so many shards are wanted, and run.
 pub fn config((shards, running): (u16, u16), shard: u16, knobs: Knobs) -> Config {
     Config {
@@ -136,7 +156,7 @@ pub fn config((shards, running): (u16, u16), shard: u16, knobs: Knobs) -> Config
         advertised: None,
         auto_create_topics: false,
         default_partitions: 1,
-        request_pool_bytes: 1 << 20,
+        limits: LIMITS,
         journal_initial_bytes: 128 << 10,
         journal_max_bytes: 256 << 10,
         knobs,

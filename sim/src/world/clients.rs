@@ -1,10 +1,11 @@
 //! The links between clients and broker, and what clients do next.
 
 use bytes::Bytes;
-use seedlog_core::contract::Input;
+use seedlog_core::contract::{CloseReason, Input};
 use seedlog_core::ids::ConnId;
-use seedlog_net::server::Connection as Server;
+use seedlog_net::server::{Call, Connection as Server};
 
+use super::broker::LIMITS;
 use super::{Event, World, OP_TIMEOUT_US};
 use crate::client::{Client, Op, Role};
 use crate::plan::Plan;
@@ -41,13 +42,19 @@ impl World {
         while let Some(call) = server.next_call() {
             calls.push(call);
         }
-        for (call, request) in calls {
+        for Call {
+            call,
+            request,
+            held,
+        } in calls
+        {
             self.deliver(
                 shard,
                 Input::Client {
                     conn,
                     call,
                     request,
+                    held,
                 },
             );
         }
@@ -150,12 +157,24 @@ impl World {
         self.next_conn += 1;
         broker.conns.insert(
             conn,
-            (number, shard, Server::new("sim".into(), 9092, 1 << 20)),
+            (number, shard, Server::new("sim".into(), 9092, LIMITS)),
         );
         self.clients[number].conn = Some(conn);
         self.clients[number].codec = seedlog_net::client::Connection::new("sim");
         self.deliver(shard, Input::Connect { conn });
         true
+    }
+
+    /// The broker closed a connection. These clients are neither idle nor slow, and all of them wait
+    /// for their answers: it had no reason to.
+    pub(super) fn closed_by_broker(&mut self, conn: ConnId, why: CloseReason) {
+        let broker = self.broker.as_ref();
+        let client = broker.and_then(|broker| broker.conns.get(&conn).map(|row| row.0));
+        if let Some(client) = client.filter(|client| self.clients[*client].conn == Some(conn)) {
+            self.history
+                .violate("closed", format!("client {client}: {why:?}"));
+            self.lose_connection(client);
+        }
     }
 
     /// The connection breaks. What was on its way to the broker may still arrive.

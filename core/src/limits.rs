@@ -1,0 +1,88 @@
+//! What a broker lets clients make it hold, and for how long: every bound in one place, with Kafka's
+//! name and default where Kafka has one.
+//!
+//! Bytes are charged from the moment they arrive until they are gone ([`crate::pools`]). Three of the
+//! bounds are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
+
+/// Bounds on what clients may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `socket.request.max.bytes`: the largest request, its four bytes of length not counted. A larger
+    /// one closes its connection. 100 MiB, as in Kafka.
+    pub request_max_bytes: usize,
+    /// `queued.max.request.bytes`: Produce requests that wait or are being worked on, in bytes. One
+    /// more is taken while there is any room, as Kafka's `SimpleMemoryPool` does. Kafka's default is no
+    /// bound; here 128 MiB for the broker.
+    pub produce_bytes: u64,
+    /// The same for all other requests, so that they go on while produces wait. 32 MiB for the broker.
+    pub request_bytes: u64,
+    /// Bytes of requests that have arrived and are not decoded yet, unfinished ones among them.
+    /// 128 MiB for the broker. Kafka counts these in `queued.max.request.bytes`.
+    pub frame_bytes: u64,
+    /// Bytes of records on their way to consumers: being read, or waiting for their sockets. 128 MiB
+    /// for the broker. Kafka has no such bound, as its sockets read from the page cache.
+    pub fetch_bytes: u64,
+    /// Bytes of all other answers that wait for their sockets. 32 MiB for the broker.
+    pub reply_bytes: u64,
+    /// `fetch.max.bytes` of the broker: no answer to a Fetch holds more, its first batch excepted.
+    /// 55 MiB, as in Kafka.
+    pub fetch_max_bytes: usize,
+    /// Calls of one connection that are not answered yet; the next is not read before. Kafka reads one
+    /// at a time.
+    pub calls_per_connection: usize,
+    /// Bytes of answers that one connection has not taken; its next call is not begun before.
+    pub unsent_per_connection: u64,
+    /// Elements of all arrays of one request together: an empty string takes a byte on the wire and
+    /// 24 in memory. More of them close the connection.
+    pub items_per_request: u32,
+    /// `connections.max.idle.ms`: a connection without a byte either way for so long is closed, a
+    /// parked Fetch notwithstanding. 10 minutes, as in Kafka.
+    pub idle_ms: u64,
+    /// A request that has begun and gets no byte more for so long closes its connection.
+    pub stalled_request_ms: u64,
+    /// A client that takes no byte of an answer for so long loses its connection.
+    pub stalled_reader_ms: u64,
+    /// Where a pool is used up, whoever holds some of it and has not moved for so long loses its
+    /// connection, the longest stalled first: it must not hold up those that move.
+    pub pressed_stall_ms: u64,
+    /// A Produce, and what changes topics, is answered REQUEST_TIMED_OUT after its own `timeout_ms`,
+    /// but not sooner than this: Kafka's clock starts after its write, which waits for no disk.
+    pub timeout_min_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request_max_bytes: 100 << 20,
+            produce_bytes: 128 << 20,
+            request_bytes: 32 << 20,
+            frame_bytes: 128 << 20,
+            fetch_bytes: 128 << 20,
+            reply_bytes: 32 << 20,
+            fetch_max_bytes: 55 << 20,
+            calls_per_connection: 256,
+            unsent_per_connection: 1 << 20,
+            items_per_request: 100_000,
+            idle_ms: 600_000,
+            stalled_request_ms: 30_000,
+            stalled_reader_ms: 30_000,
+            pressed_stall_ms: 500,
+            timeout_min_ms: 5_000,
+        }
+    }
+}
+
+impl Limits {
+    /// One shard's part of a broker's bounds.
+    pub fn for_shards(self, shards: u16) -> Limits {
+        let shards = u64::from(shards.max(1));
+        Limits {
+            produce_bytes: self.produce_bytes / shards,
+            request_bytes: self.request_bytes / shards,
+            frame_bytes: self.frame_bytes / shards,
+            fetch_bytes: self.fetch_bytes / shards,
+            reply_bytes: self.reply_bytes / shards,
+            ..self
+        }
+    }
+}

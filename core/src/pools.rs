@@ -1,0 +1,102 @@
+//! Pools: bytes that clients make a shard hold, each kind with a bound of its own, so that one that is
+//! used up does not stop the others (design.md section 2).
+//!
+//! A pool gives while it has any room, so that what is larger than the whole pool passes too, alone
+//! (`SimpleMemoryPool.java`): it holds less than its bound and one more taking.
+
+/// Bytes held of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    max: u64,
+    held: u64,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(max: u64) -> Pool {
+        Pool { max, held: 0 }
+    }
+
+    /// Bytes held.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Bytes that are still to be had.
+    pub fn room(&self) -> u64 {
+        self.max.saturating_sub(self.held)
+    }
+
+    /// True if there is any room.
+    pub fn has_room(&self) -> bool {
+        self.held < self.max
+    }
+
+    /// True if less than a sixteenth is left: who holds some of it without moving must let go.
+    pub fn is_pressed(&self) -> bool {
+        self.room() <= self.max / 16
+    }
+
+    /// Hold so much more.
+    pub fn take(&mut self, bytes: u64) {
+        self.held += bytes;
+    }
+
+    /// Hold so much less. Panics if that was not held: a charge given back twice is one that is
+    /// missing elsewhere.
+    pub fn give(&mut self, bytes: u64) {
+        assert!(bytes <= self.held, "{bytes} given back of {}", self.held);
+        self.held -= bytes;
+    }
+}
+
+/// A shard's pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pools {
+    /// Requests that arrived and are not decoded yet.
+    pub frames: Pool,
+    /// Produce requests.
+    pub produces: Pool,
+    /// All other requests.
+    pub requests: Pool,
+    /// Records on their way to consumers.
+    pub fetches: Pool,
+    /// All other answers on their way to clients.
+    pub replies: Pool,
+}
+
+impl Pools {
+    /// Empty pools of these bounds.
+    pub fn new(limits: &crate::limits::Limits) -> Pools {
+        Pools {
+            frames: Pool::new(limits.frame_bytes),
+            produces: Pool::new(limits.produce_bytes),
+            requests: Pool::new(limits.request_bytes),
+            fetches: Pool::new(limits.fetch_bytes),
+            replies: Pool::new(limits.reply_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_gives_while_it_has_any_room() {
+        let mut pool = Pool::new(160);
+        pool.take(149);
+        assert!(pool.has_room() && !pool.is_pressed());
+        pool.take(1000);
+        assert!(!pool.has_room() && pool.is_pressed());
+        assert_eq!((pool.room(), pool.held()), (0, 1149));
+        pool.give(1149);
+        assert_eq!(pool.room(), 160);
+    }
+
+    #[test]
+    #[should_panic(expected = "given back")]
+    fn what_was_not_held_cannot_be_given_back() {
+        Pool::new(10).give(1);
+    }
+}

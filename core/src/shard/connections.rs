@@ -1,0 +1,421 @@
+//! Connections: each one's calls in order, what it holds, and when it is given up.
+//!
+//! A connection executes in order; only Produce overlaps Produce. Connections take turns, one call
+//! each, from a work list: however many calls a client sends at once, nothing recurses over them.
+//! A call that would make the shard hold more than it may waits, and its connection with it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Shard;
+use crate::api::{Request, Response};
+use crate::contract::{Appetite, CloseReason, Effects};
+use crate::ids::{CallId, ConnId};
+use crate::limits::Limits;
+use crate::pools::Pool;
+use crate::time::{Instant, Now};
+
+/// A client connection.
+#[derive(Clone, Debug)]
+pub(super) struct Conn {
+    waiting: VecDeque<(CallId, Request, u64)>,
+    running: usize,
+    running_produce: bool,
+    /// It stands on the work list, or among those that wait for a pool.
+    listed: bool,
+    /// It hung up: only what it produced before is still done.
+    gone: bool,
+    /// Its calls that wait for something, by token.
+    pub(super) open: BTreeSet<u64>,
+    /// Bytes that have arrived and are not decoded.
+    receiving: u64,
+    /// Bytes of answers that its socket has not taken: of fetched records, of others.
+    unsent: [u64; 2],
+    /// When a byte was last heard or sent.
+    heard_at: Instant,
+    /// When a byte of the request that is arriving last came.
+    received_at: Instant,
+    /// When the socket last took something, or something began to wait for it.
+    sent_at: Instant,
+    /// When it is looked at next, to see whether it is stalled or idle.
+    looked_at: Instant,
+}
+
+impl Conn {
+    fn new(now: Instant) -> Conn {
+        Conn {
+            waiting: VecDeque::new(),
+            running: 0,
+            running_produce: false,
+            listed: false,
+            gone: false,
+            open: BTreeSet::new(),
+            receiving: 0,
+            unsent: [0; 2],
+            heard_at: now,
+            received_at: now,
+            sent_at: now,
+            looked_at: Instant(u64::MAX),
+        }
+    }
+
+    fn unsent(&self) -> u64 {
+        self.unsent[0] + self.unsent[1]
+    }
+
+    /// When it is given up if nothing moves until then, and why.
+    fn deadline(&self, limits: &Limits) -> (Instant, CloseReason) {
+        let idle = (self.heard_at.plus_millis(limits.idle_ms), CloseReason::Idle);
+        let request = self.received_at.plus_millis(limits.stalled_request_ms);
+        let reader = self.sent_at.plus_millis(limits.stalled_reader_ms);
+        let request = (self.receiving > 0).then_some((request, CloseReason::StalledRequest));
+        let reader = (self.unsent() > 0).then_some((reader, CloseReason::StalledReader));
+        let first = [request, reader].into_iter().flatten();
+        first.fold(idle, |first, next| match next.0 < first.0 {
+            true => next,
+            false => first,
+        })
+    }
+}
+
+/// Connections with something to do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runnable {
+    /// These may begin a call now.
+    ready: VecDeque<ConnId>,
+    /// The next call of these waits for room: for fetched records, for other answers.
+    fetches: VecDeque<ConnId>,
+    replies: VecDeque<ConnId>,
+}
+
+/// Which of [`Conn::unsent`] an answer belongs to.
+fn lane(response: &Response) -> usize {
+    usize::from(!matches!(response, Response::Fetch(_)))
+}
+
+impl Shard {
+    pub(super) fn connect(&mut self, now: Now, conn: ConnId) {
+        self.conns.insert(conn, Conn::new(now.mono));
+        self.watch(conn);
+    }
+
+    /// How much client work the shard takes now.
+    pub fn appetite(&self) -> Appetite {
+        Appetite {
+            frame_bytes: self.pools.frames.room(),
+            produce_bytes: self.pools.produces.room(),
+            request_bytes: self.pools.requests.room(),
+        }
+    }
+
+    /// The pool that a request of this kind is charged to.
+    pub(super) fn request_pool(&mut self, produce: bool) -> &mut Pool {
+        match produce {
+            true => &mut self.pools.produces,
+            false => &mut self.pools.requests,
+        }
+    }
+
+    pub(super) fn client(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        call: CallId,
+        request: Request,
+        held: u64,
+    ) {
+        if self.stopping.asked {
+            // Its connection ends without an answer, and the client asks again elsewhere or later.
+            return;
+        }
+        if !self.conns.contains_key(&conn) {
+            self.connect(now, conn);
+        }
+        let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
+            return;
+        };
+        row.heard_at = now.mono;
+        let produce = matches!(request, Request::Produce(_));
+        row.waiting.push_back((call, request, held));
+        self.request_pool(produce).take(held);
+        self.list(conn);
+    }
+
+    /// So much of a connection has arrived and is not decoded.
+    pub(super) fn receiving(&mut self, now: Now, conn: ConnId, bytes: u64) {
+        let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
+            return;
+        };
+        let before = std::mem::replace(&mut row.receiving, bytes);
+        (row.heard_at, row.received_at) = (now.mono, now.mono);
+        self.pools.frames.give(before);
+        self.pools.frames.take(bytes);
+        if before == 0 {
+            self.watch(conn);
+        }
+    }
+
+    /// The socket took so much of what was answered.
+    pub(super) fn sent(&mut self, now: Now, conn: ConnId, bytes: u64) {
+        let Some(row) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        (row.heard_at, row.sent_at) = (now.mono, now.mono);
+        // Answers leave in order, so which lane's bytes went is known only when all have; records are
+        // the ones that are short.
+        let fetched = bytes.min(row.unsent[0]);
+        let other = (bytes - fetched).min(row.unsent[1]);
+        row.unsent[0] -= fetched;
+        row.unsent[1] -= other;
+        self.pools.fetches.give(fetched);
+        self.pools.replies.give(other);
+        self.list(conn);
+    }
+
+    /// An answer goes out.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        call: CallId,
+        response: Response,
+        out: &mut Effects,
+    ) {
+        let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
+            return;
+        };
+        if row.unsent() == 0 {
+            row.sent_at = now.mono;
+        }
+        let (lane, held) = (lane(&response), response.held_bytes());
+        row.unsent[lane] += held;
+        match lane {
+            0 => self.pools.fetches.take(held),
+            _ => self.pools.replies.take(held),
+        }
+        out.replies.push((conn, call, response));
+        self.watch(conn);
+    }
+
+    /// A call of this connection is over: the next may begin.
+    pub(super) fn call_over(&mut self, conn: ConnId) {
+        if let Some(row) = self.conns.get_mut(&conn) {
+            row.running -= 1;
+            self.list_or_forget(conn);
+        }
+    }
+
+    /// Put a connection on the work list if it has something to do.
+    fn list(&mut self, conn: ConnId) {
+        let Some(row) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        if !row.listed && !row.waiting.is_empty() {
+            row.listed = true;
+            self.runnable.ready.push_back(conn);
+        }
+    }
+
+    /// Clients are served from now on: go on with what waited for that.
+    pub(super) fn list_all(&mut self) {
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        conns.into_iter().for_each(|conn| self.list(conn));
+    }
+
+    /// Let the next connection on the work list begin a call, if it may. False if there is none.
+    pub(super) fn run_next_conn(&mut self, now: Now, out: &mut Effects) -> bool {
+        if !self.is_ready() || self.stopping.drained {
+            return false;
+        }
+        let runnable = &mut self.runnable;
+        let mut next = runnable.ready.pop_front();
+        if next.is_none() && self.pools.fetches.has_room() {
+            next = runnable.fetches.pop_front();
+        }
+        if next.is_none() && self.pools.replies.has_room() {
+            next = runnable.replies.pop_front();
+        }
+        if let Some(conn) = next {
+            self.run_conn(now, conn, out);
+        }
+        next.is_some()
+    }
+
+    /// Connections may begin calls now, and no input will come to make them.
+    pub(super) fn has_runnable(&self) -> bool {
+        !self.runnable.ready.is_empty() && self.is_ready() && !self.stopping.drained
+    }
+
+    /// Begin this connection's next call, if it may.
+    fn run_conn(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
+        let limit = self.config.limits.unsent_per_connection;
+        let Some(row) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        row.listed = false;
+        let Some((_, request, _)) = row.waiting.front() else {
+            return self.forget_if_done(conn);
+        };
+        let produce = matches!(request, Request::Produce(_));
+        let fetch = matches!(request, Request::Fetch(_));
+        // Listed again when a call ends, or when the socket takes something.
+        let in_turn = row.running == 0 || (produce && row.running_produce);
+        if !in_turn || row.unsent() > limit {
+            return;
+        }
+        let (pool, queue) = match fetch {
+            true => (&self.pools.fetches, &mut self.runnable.fetches),
+            false => (&self.pools.replies, &mut self.runnable.replies),
+        };
+        if !pool.has_room() && !row.gone {
+            row.listed = true;
+            return queue.push_back(conn);
+        }
+        let Some((call, request, held)) = row.waiting.pop_front() else {
+            return;
+        };
+        if row.gone && !produce {
+            self.request_pool(produce).give(held);
+            return self.list_or_forget(conn);
+        }
+        row.running += 1;
+        row.running_produce = produce;
+        self.list(conn);
+        self.begin(now, conn, call, (request, held), out);
+    }
+
+    /// The connection is gone. Its parked calls end; what it produced before is still done.
+    pub(super) fn hangup(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
+            return;
+        };
+        row.gone = true;
+        let (receiving, unsent) = (row.receiving, row.unsent);
+        (row.receiving, row.unsent) = (0, [0; 2]);
+        let open = row.open.clone();
+        let looked_at = row.looked_at;
+        self.pools.frames.give(receiving);
+        self.pools.fetches.give(unsent[0]);
+        self.pools.replies.give(unsent[1]);
+        self.conn_deadlines.remove(&(looked_at, conn));
+        for token in open {
+            self.cancel(token, out);
+        }
+        self.list_or_forget(conn);
+    }
+
+    fn list_or_forget(&mut self, conn: ConnId) {
+        self.list(conn);
+        self.forget_if_done(conn);
+    }
+
+    fn forget_if_done(&mut self, conn: ConnId) {
+        let done = |row: &&Conn| row.gone && row.waiting.is_empty() && row.running == 0;
+        if self.conns.get(&conn).filter(done).is_some() {
+            self.conns.remove(&conn);
+        }
+    }
+
+    /// Give a connection up.
+    pub(super) fn close(&mut self, conn: ConnId, why: CloseReason, out: &mut Effects) {
+        if self.conns.get(&conn).is_some_and(|row| !row.gone) {
+            out.closes.push((conn, why));
+            self.hangup(conn, out);
+        }
+    }
+
+    /// Look at a connection when it would be given up, if that is sooner than it is looked at anyway.
+    fn watch(&mut self, conn: ConnId) {
+        let limits = self.config.limits;
+        let Some(row) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let (at, _) = row.deadline(&limits);
+        if at < row.looked_at {
+            self.conn_deadlines.remove(&(row.looked_at, conn));
+            row.looked_at = at;
+            self.conn_deadlines.insert((at, conn));
+        }
+    }
+
+    /// Give up connections that are idle or stalled.
+    pub(super) fn due_conns(&mut self, now: Now, out: &mut Effects) {
+        while let Some((at, conn)) = self.conn_deadlines.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.conn_deadlines.pop_first();
+            let limits = self.config.limits;
+            let Some(row) = self.conns.get_mut(&conn) else {
+                continue;
+            };
+            row.looked_at = Instant(u64::MAX);
+            let (at, why) = row.deadline(&limits);
+            match at <= now.mono {
+                true => self.close(conn, why, out),
+                false => self.watch(conn),
+            }
+        }
+        self.relieve(now, out);
+    }
+
+    /// A pool that is nearly used up: whoever holds some of it and has not moved for long lets go.
+    fn relieve(&mut self, now: Now, out: &mut Effects) {
+        if self.pressed_until.is_some_and(|at| at > now.mono) {
+            return;
+        }
+        self.pressed_until = None;
+        let frames = self.pools.frames.is_pressed();
+        let answers = [
+            self.pools.fetches.is_pressed(),
+            self.pools.replies.is_pressed(),
+        ];
+        let wait = self.config.limits.pressed_stall_ms;
+        while frames && self.pools.frames.is_pressed() {
+            let held = self.conns.iter().filter(|(_, row)| row.receiving > 0);
+            let stalled = held.map(|(conn, row)| (row.received_at, *conn)).min();
+            if !self.give_up_stalled(now, stalled, wait, CloseReason::StalledRequest, out) {
+                break;
+            }
+        }
+        for (lane, _) in answers.iter().enumerate().filter(|(_, pressed)| **pressed) {
+            loop {
+                let pool = match lane {
+                    0 => &self.pools.fetches,
+                    _ => &self.pools.replies,
+                };
+                if !pool.is_pressed() {
+                    break;
+                }
+                let held = self.conns.iter().filter(|(_, row)| row.unsent[lane] > 0);
+                let stalled = held.map(|(conn, row)| (row.sent_at, *conn)).min();
+                if !self.give_up_stalled(now, stalled, wait, CloseReason::StalledReader, out) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Give up this connection if it has stalled for so long; else come back when it will have.
+    fn give_up_stalled(
+        &mut self,
+        now: Now,
+        stalled: Option<(Instant, ConnId)>,
+        wait: u64,
+        why: CloseReason,
+        out: &mut Effects,
+    ) -> bool {
+        let Some((since, conn)) = stalled else {
+            return false;
+        };
+        let at = since.plus_millis(wait);
+        if at <= now.mono {
+            self.close(conn, why, out);
+            return true;
+        }
+        let sooner = self.pressed_until.is_none_or(|before| at < before);
+        if sooner {
+            self.pressed_until = Some(at);
+        }
+        false
+    }
+}

@@ -1,0 +1,258 @@
+//! Fetches: how many bytes one may take, parking one that has too little, and joining what shards
+//! answered.
+//!
+//! Only the first partition with data, in the order of the request, may exceed `max_bytes`, by one
+//! batch (KIP-74). Shards read at the same time and know nothing of each other, so what is too much
+//! together is cut off here, at a batch.
+
+use super::gateway::{Asks, Call, Kind};
+use super::parts::Layout;
+use super::{Part, PartAsk, Shard};
+use crate::api::*;
+use crate::contract::Effects;
+use crate::error_code::ErrorCode;
+use crate::time::Now;
+
+/// A fetch takes at most this part of the room that is left for fetched records, so that many of them
+/// share it.
+const SHARE_OF_ROOM: u64 = 4;
+
+/// A fetch being worked on.
+#[derive(Clone, Debug)]
+pub(super) struct Fetching {
+    pub layout: Layout,
+    pub asks: Asks,
+    min_bytes: usize,
+    /// What the client takes.
+    max_bytes: usize,
+    /// What this round may take, and is held for it in the pool.
+    granted: usize,
+    pub reserved: u64,
+    /// Something moved while the shards were asked.
+    woken: bool,
+    /// Time is up: whatever there is goes out.
+    last: bool,
+    /// The client hung up.
+    pub gone: bool,
+}
+
+impl Shard {
+    pub(super) fn begin_fetch(
+        &mut self,
+        now: Now,
+        call: Call,
+        request: FetchRequest,
+        out: &mut Effects,
+    ) {
+        let session = request.session_epoch > 0;
+        let wait = u64::try_from(request.max_wait_ms).unwrap_or(0);
+        let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
+        let max_bytes = max_bytes.min(self.config.limits.fetch_max_bytes);
+        let (mut layout, mut asks) = self.lay_out(Request::Fetch(request));
+        if session {
+            // No session is ever granted, so none can be continued (KIP-227).
+            layout.refuse_session();
+            asks.clear();
+        }
+        let last = wait == 0 || asks.is_empty();
+        let fetch = Fetching {
+            layout,
+            asks,
+            min_bytes,
+            max_bytes,
+            granted: 0,
+            reserved: 0,
+            woken: false,
+            last,
+            gone: false,
+        };
+        let deadline = Some(now.mono.plus_millis(wait)).filter(|_| !last);
+        let token = self.open_call(Call {
+            deadline,
+            kind: Kind::Fetch(Box::new(fetch)),
+            ..call
+        });
+        self.ask_for_records(now, token, out);
+    }
+
+    /// Ask the shards of a fetch, for as much as there is room for.
+    fn ask_for_records(&mut self, now: Now, token: u64, out: &mut Effects) {
+        let room = self.pools.fetches.room();
+        let Some(Call {
+            kind: Kind::Fetch(fetch),
+            ..
+        }) = self.calls.get_mut(&token)
+        else {
+            return;
+        };
+        // Never 0: one batch is always given.
+        let share = (room / SHARE_OF_ROOM).max(1);
+        let wanted = wanted_bytes(&fetch.asks);
+        fetch.granted = fetch
+            .max_bytes
+            .min(usize::try_from(share).unwrap_or(usize::MAX));
+        let reserved = wanted.min(fetch.granted) as u64;
+        self.pools.fetches.take(reserved);
+        self.pools
+            .fetches
+            .give(std::mem::replace(&mut fetch.reserved, reserved));
+        let (granted, asks, interest) = (fetch.granted, fetch.asks.clone(), !fetch.last);
+        let partitions = asks.len();
+        // Where all together would be too much, a shard reads up to twice its share: what is cut off
+        // later is read in vain.
+        let budget = |parts: &Asks| match wanted <= granted {
+            true => granted,
+            false => granted.min((granted * 2 / partitions).saturating_mul(parts.len())),
+        };
+        self.spread(now, token, asks, budget, interest, out);
+    }
+
+    /// All shards have answered: answer the client, or park.
+    pub(super) fn fetch_joined(&mut self, now: Now, token: u64, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&token) else {
+            return;
+        };
+        let Kind::Fetch(fetch) = &mut call.kind else {
+            return;
+        };
+        if fetch.gone {
+            return self.drop_call(token, out);
+        }
+        let bytes = fetch.layout.limit_bytes(fetch.granted);
+        let cut = fetch.granted < fetch.max_bytes;
+        // Less than the client wants for want of room is not too little.
+        let enough = bytes >= fetch.min_bytes || (cut && bytes > 0) || fetch.layout.any_error();
+        if enough || fetch.last {
+            let response = fetch.layout.take();
+            return self.reply(now, token, response, out);
+        }
+        if std::mem::take(&mut fetch.woken) {
+            return self.ask_for_records(now, token, out);
+        }
+        // Parked: what was read is read again when it is wanted, and not held meanwhile.
+        fetch.layout.drop_records();
+        self.pools.fetches.give(std::mem::take(&mut fetch.reserved));
+    }
+
+    /// Something a parked fetch waits for has moved.
+    pub(super) fn woken(&mut self, now: Now, token: u64, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&token) else {
+            return;
+        };
+        let pending = call.pending;
+        if let Kind::Fetch(fetch) = &mut call.kind {
+            fetch.woken = true;
+            if pending == 0 {
+                fetch.woken = false;
+                self.ask_for_records(now, token, out);
+            }
+        }
+    }
+
+    /// Answer a parked fetch at once with what there is; one that still waits for parts answers when
+    /// they are in.
+    pub(super) fn give_up(&mut self, now: Now, token: u64, out: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&token) else {
+            return;
+        };
+        let pending = call.pending;
+        let Kind::Fetch(fetch) = &mut call.kind else {
+            return;
+        };
+        let before = std::mem::replace(&mut fetch.last, true);
+        self.drop_deadline(token);
+        if pending == 0 && !before {
+            self.ask_for_records(now, token, out);
+        }
+    }
+}
+
+/// Bytes that all partitions of a fetch may give together.
+fn wanted_bytes(asks: &Asks) -> usize {
+    let each = asks.iter().map(|(_, _, ask)| match ask {
+        PartAsk::Fetch(fetch) => usize::try_from(fetch.max_bytes).unwrap_or(0).max(1),
+        _ => 0,
+    });
+    each.fold(0, usize::saturating_add)
+}
+
+impl Layout {
+    /// Cut what was fetched to `max_bytes` in all, in the order of the request; the first batch is
+    /// always given. Returns the bytes that are left.
+    fn limit_bytes(&mut self, max_bytes: usize) -> usize {
+        let mut total = 0;
+        for part in self.parts_mut() {
+            let Part::Fetched(fetched) = part else {
+                continue;
+            };
+            let size: usize = fetched.records.iter().map(|piece| piece.len()).sum();
+            let left = max_bytes.saturating_sub(total);
+            total += match size <= left || total == 0 {
+                true => size,
+                false => cut_at_batch(&mut fetched.records, left),
+            };
+        }
+        total
+    }
+
+    /// Forget what was fetched, but not that it was there.
+    fn drop_records(&mut self) {
+        for part in self.parts_mut() {
+            if let Part::Fetched(fetched) = part {
+                fetched.records.clear();
+            }
+        }
+    }
+
+    pub(super) fn any_error(&self) -> bool {
+        self.parts().any(|part| part.error() != ErrorCode::None)
+    }
+}
+
+/// Keep the whole batches at the front that fit into `max_bytes`. Returns their bytes.
+fn cut_at_batch(pieces: &mut Vec<bytes::Bytes>, max_bytes: usize) -> usize {
+    let (mut kept, mut size) = (0, 0);
+    while let Some(head) = pieces.get(kept).and_then(|piece| piece.get(8..12)) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize + 12;
+        if size + length > max_bytes {
+            break;
+        }
+        size += length;
+        // A batch stands in one piece or in two.
+        let mut seen = 0;
+        while seen < length && kept < pieces.len() {
+            seen += pieces[kept].len();
+            kept += 1;
+        }
+    }
+    pieces.truncate(kept);
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{build_batch, BatchSpec, HEAD_LEN};
+
+    #[test]
+    fn what_is_too_much_is_cut_at_a_batch() {
+        let batch = build_batch(BatchSpec::plain(7), &[(None, b"some value")]);
+        let size = batch.len();
+        let halves = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
+        let pieces = [batch.clone(), halves[0].clone(), halves[1].clone(), batch];
+        for (max_bytes, count) in [
+            (0, 0),
+            (size - 1, 0),
+            (size, 1),
+            (size * 2 - 1, 1),
+            (size * 2, 3),
+            (size * 9, 4),
+        ] {
+            let mut cut = pieces.to_vec();
+            let left = cut_at_batch(&mut cut, max_bytes);
+            assert_eq!(cut.len(), count, "{max_bytes}");
+            assert_eq!(left, cut.iter().map(|piece| piece.len()).sum::<usize>());
+        }
+    }
+}
