@@ -42,6 +42,11 @@ pub enum Input {
         /// Bytes.
         bytes: u64,
     },
+    /// The client has closed its side: what it sent before is still done, but no Fetch of it parks.
+    Leaving {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The connection is gone: its parked calls are cancelled. What it sent before and was not begun
     /// yet is dropped, but for records: a producer that waits for no answer may leave after the last.
     Hangup {

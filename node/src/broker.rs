@@ -6,14 +6,19 @@ use std::thread;
 
 use seedlog_core::contract::{Config, Halt, Input, Knobs};
 use seedlog_core::ids::ShardId;
+use seedlog_core::limits::Limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
+use crate::acceptor::{Acceptor, Place};
 use crate::disk::Executor;
 use crate::folder::Folder;
 use crate::operator::tell;
 use crate::shard_loop::{self, Event, Lanes};
+
+/// `max.connections`.
+const CONNECTIONS_MAX: usize = 20_000;
 
 /// What a broker is started with.
 #[derive(Clone, Debug)]
@@ -62,9 +67,10 @@ async fn serve(
         interrupt: signal(SignalKind::interrupt()).map_err(|e| e.to_string())?,
         terminate: signal(SignalKind::terminate()).map_err(|e| e.to_string())?,
     };
+    let mut acceptor = Acceptor::new(listener, CONNECTIONS_MAX);
     loop {
         let shards = Shards::start(options, folder, wanted)?;
-        if shards.live(&listener, &mut signals, &greet).await? == Halt::Clean {
+        if shards.live(&mut acceptor, &mut signals, &greet).await? == Halt::Clean {
             return Ok(0);
         }
     }
@@ -111,11 +117,11 @@ impl Shards {
     /// Serve until every shard is over: cleanly, or to be started again.
     async fn live(
         mut self,
-        listener: &TcpListener,
+        acceptor: &mut Acceptor,
         signals: &mut Signals,
         greet: &impl Fn(SocketAddr),
     ) -> Result<Halt, String> {
-        let local = listener.local_addr().map_err(|e| e.to_string())?;
+        let local = acceptor.local_addr().map_err(|e| e.to_string())?;
         let wanted = usize::from(self.wanted);
         let mut stopping = false;
         let mut last = Halt::Clean;
@@ -138,11 +144,9 @@ impl Shards {
                 }
                 _ = signals.interrupt.recv() => stop(&mut stopping, &self.lanes),
                 _ = signals.terminate.recv() => stop(&mut stopping, &self.lanes),
-                accepted = listener.accept(), if !stopping && serving == wanted => {
-                    if let Ok((stream, _)) = accepted {
-                        hand_over(stream, &self.lanes[next % wanted]);
-                        next += 1;
-                    }
+                (stream, place) = acceptor.accept(), if !stopping && serving == wanted => {
+                    hand_over(stream, place, &self.lanes[next % wanted]);
+                    next += 1;
                 }
             }
         }
@@ -154,9 +158,9 @@ impl Shards {
 }
 
 /// Move a socket to a shard's thread, whose own runtime will drive it.
-fn hand_over(stream: tokio::net::TcpStream, shard: &UnboundedSender<Event>) {
+fn hand_over(stream: tokio::net::TcpStream, place: Place, shard: &UnboundedSender<Event>) {
     if let Ok(stream) = stream.into_std() {
-        let _ = shard.send(Event::Accepted(stream));
+        let _ = shard.send(Event::Accepted(stream, place));
     }
 }
 
@@ -210,7 +214,7 @@ fn config(
         advertised: None,
         auto_create_topics: true,
         default_partitions: 1,
-        request_pool_bytes: 128 << 20,
+        limits: Limits::default().for_shards(wanted),
         journal_initial_bytes: journal_bytes.0,
         journal_max_bytes: journal_bytes.1,
         knobs: Knobs::default(),

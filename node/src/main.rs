@@ -1,5 +1,6 @@
 //! `seedlog`: the broker and its command line.
 
+mod acceptor;
 mod blocking;
 mod broker;
 mod cli;

@@ -1,6 +1,7 @@
 //! What the operator is told. Nobody may be reading any more: that is no reason to stop.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 /// A line on standard error.
 pub fn tell(text: &str) {
@@ -11,4 +12,28 @@ pub fn tell(text: &str) {
 pub fn greet(lines: &str) {
     let mut out = io::stdout();
     let _ = writeln!(out, "{lines}").and_then(|()| out.flush());
+}
+
+/// Lines that clients can bring about: at most one in a while, and then how many were left out.
+#[derive(Debug, Default)]
+pub struct Rarely {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Rarely {
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    /// Say it, unless something was said only just.
+    pub fn tell(&mut self, text: &str) {
+        if self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
+            self.left_out += 1;
+            return;
+        }
+        self.last = Some(Instant::now());
+        match std::mem::take(&mut self.left_out) {
+            0 => tell(text),
+            more => tell(&format!("{text} (and {more} like it before)")),
+        }
+    }
 }

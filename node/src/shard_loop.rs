@@ -1,25 +1,28 @@
 //! One shard's thread: inputs in, a turn, lanes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use seedlog_core::contract::{Config, Effects, Halt, Input, Note};
 use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_net::server::Connection;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use crate::acceptor::Place;
 use crate::disk::Executor;
-use crate::operator::tell;
-use crate::sockets::{self, Outbox};
+use crate::operator::{tell, Rarely};
+use crate::sockets::{self, Intake, Link, Tasks};
 
-/// Largest request (`socket.request.max.bytes`).
-const FRAME_MAX: usize = 100 << 20;
-/// Chunks of client bytes a turn takes.
-const CHUNKS_PER_TURN: usize = 64;
+/// Connections that a turn looks at, and bytes of requests that it takes of one of them: others have
+/// their turn before the rest.
+const CONNS_PER_TURN: usize = 256;
+const BYTES_PER_CONN: u64 = 256 << 10;
+/// Answers to ApiVersions, which the core knows nothing of, wait up to so many bytes.
+const UNTOLD_BYTES: usize = 16 << 10;
 /// A client that does not read what it asked for holds up a clean stop no longer than this.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// `check` runs once in this many turns.
@@ -31,11 +34,8 @@ pub enum Event {
     /// An input for the core.
     Input(Input),
     /// A client connected.
-    Accepted(std::net::TcpStream),
+    Accepted(std::net::TcpStream, Place),
 }
-
-/// Bytes of a client, or the end of them.
-pub type ClientBytes = (ConnId, Option<Bytes>);
 
 /// Where a shard's thread gets things from and sends them to.
 pub struct Lanes {
@@ -53,15 +53,26 @@ pub struct Lanes {
     pub ready: UnboundedSender<ShardId>,
 }
 
+/// A client as the loop holds it. The connection's place is free again once this is dropped.
+struct Client {
+    link: Rc<Link>,
+    tasks: Tasks,
+    _place: Place,
+}
+
 struct Loop {
     me: ShardId,
+    config: Config,
     started: StdInstant,
     shard: Shard,
     lanes: Lanes,
-    conns: BTreeMap<ConnId, (Connection, Outbox)>,
+    intake: Rc<Intake>,
+    clients: BTreeMap<ConnId, Client>,
+    /// Connections whose next request waits for room in its pool: of Produce, of others.
+    blocked: [VecDeque<ConnId>; 2],
     next_conn: u64,
     turns: u64,
-    clients: tokio::sync::mpsc::Sender<ClientBytes>,
+    closing: Rarely,
 }
 
 fn now(started: StdInstant) -> Now {
@@ -79,30 +90,32 @@ pub async fn run(config: Config, seed: [u8; 32], lanes: Lanes) {
     let started = StdInstant::now();
     let me = config.shard;
     let mut out = Effects::default();
-    let shard = Shard::boot(config, seed, now(started), &mut out);
-    let (clients, mut chunks) = tokio::sync::mpsc::channel(256);
+    let shard = Shard::boot(config.clone(), seed, now(started), &mut out);
     let mut this = Loop {
         me,
+        config,
         started,
         shard,
         lanes,
-        conns: BTreeMap::new(),
+        intake: Intake::new(),
+        clients: BTreeMap::new(),
+        blocked: Default::default(),
         next_conn: 0,
         turns: 0,
-        clients,
+        closing: Rarely::default(),
     };
     let mut over = this.hand_out(&mut out);
     let halt = loop {
         match over {
             Some(halt) => break halt,
-            None => over = this.turn(&mut chunks, &mut out).await,
+            None => over = this.turn(&mut out).await,
         }
     };
     if halt == Halt::Clean {
-        // Answers still in the sockets' queues go out before the process ends.
+        // Answers that sockets have not taken go out before the process ends.
         let drained = async {
-            for (_, outbox) in this.conns.values() {
-                outbox.drained().await;
+            for client in this.clients.values() {
+                client.link.drained().await;
             }
         };
         let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
@@ -112,53 +125,58 @@ pub async fn run(config: Config, seed: [u8; 32], lanes: Lanes) {
 
 impl Loop {
     /// Wait for something to do and do it. Says how, when the shard is over.
-    async fn turn(
-        &mut self,
-        chunks: &mut Receiver<ClientBytes>,
-        out: &mut Effects,
-    ) -> Option<Halt> {
+    async fn turn(&mut self, out: &mut Effects) -> Option<Halt> {
         let deadline = self.shard.next_deadline();
         let wait = deadline.map(|at| {
             let past = self.started.elapsed().as_nanos() as u64;
             Duration::from_nanos(at.0.saturating_sub(past))
         });
-        let hungry = self.shard.appetite().client_bytes > 0;
         let mut events = Vec::new();
-        let mut bytes = Vec::new();
-        tokio::select! {
-            biased;
-            event = self.lanes.events.recv() => events.extend(event),
-            chunk = chunks.recv(), if hungry => bytes.extend(chunk),
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        if self.intake.is_stirred() || wait == Some(Duration::ZERO) {
+            // Sockets and timers are looked at all the same.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                biased;
+                event = self.lanes.events.recv() => events.extend(event),
+                () = self.intake.stirred.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            }
         }
         while let Ok(event) = self.lanes.events.try_recv() {
             events.push(event);
-        }
-        while hungry && bytes.len() < CHUNKS_PER_TURN {
-            match chunks.try_recv() {
-                Ok(chunk) => bytes.push(chunk),
-                Err(_) => break,
-            }
         }
         let now = now(self.started);
         for event in events {
             match event {
                 Event::Input(input) => self.shard.handle(now, input, out),
-                Event::Accepted(stream) => self.accept(now, stream, out),
+                Event::Accepted(stream, place) => self.accept(now, stream, place, out),
             }
         }
-        for (conn, chunk) in bytes {
-            self.client_bytes(now, conn, chunk, out);
+        for (conn, bytes) in self.intake.take_sent() {
+            self.shard.handle(now, Input::Sent { conn, bytes }, out);
         }
+        self.look_at_clients(now, out);
         self.shard.settle(now, out);
         self.turns += 1;
         if self.turns.is_multiple_of(CHECK_EVERY) {
             self.shard.check();
         }
-        self.hand_out(out)
+        let over = self.hand_out(out);
+        self.intake.set_open(self.shard.appetite().frame_bytes > 0);
+        if (0..2).any(|kind| !self.blocked[kind].is_empty() && self.has_room(kind)) {
+            self.intake.stirred.notify_one();
+        }
+        over
     }
 
-    fn accept(&mut self, now: Now, stream: std::net::TcpStream, out: &mut Effects) {
+    /// A request may be decoded: Produce (0) or another (1).
+    fn has_room(&self, kind: usize) -> bool {
+        let appetite = self.shard.appetite();
+        [appetite.produce_bytes, appetite.request_bytes][kind] > 0
+    }
+
+    fn accept(&mut self, now: Now, stream: std::net::TcpStream, place: Place, out: &mut Effects) {
         let Ok(stream) = TcpStream::from_std(stream) else {
             return;
         };
@@ -166,38 +184,138 @@ impl Loop {
             return;
         };
         let _ = stream.set_nodelay(true);
+        let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let outbox = sockets::serve(conn, stream, self.clients.clone());
-        let codec = Connection::new(local.ip().to_string(), local.port(), FRAME_MAX);
-        self.conns.insert(conn, (codec, outbox));
+        let host = local.ip().to_string();
+        let codec = Connection::new(host, local.port(), self.config.limits);
+        let (link, tasks) = sockets::serve(conn, stream, codec, &self.intake);
+        let client = Client {
+            link,
+            tasks,
+            _place: place,
+        };
+        self.clients.insert(conn, client);
         self.shard.handle(now, Input::Connect { conn }, out);
     }
 
-    fn client_bytes(&mut self, now: Now, conn: ConnId, chunk: Option<Bytes>, out: &mut Effects) {
-        let Some((codec, outbox)) = self.conns.get_mut(&conn) else {
+    /// Decode what has arrived, as far as there is room for it.
+    fn look_at_clients(&mut self, now: Now, out: &mut Effects) {
+        let mut noted = self.intake.take_noted();
+        let later = noted.split_off(noted.len().min(CONNS_PER_TURN));
+        for kind in 0..2 {
+            let blocked = match self.has_room(kind) {
+                true => self.blocked[kind].len().min(CONNS_PER_TURN),
+                false => 0,
+            };
+            for conn in self.blocked[kind].drain(..blocked) {
+                if let Some(client) = self.clients.get(&conn) {
+                    client.link.blocked.set(false);
+                    noted.push_back(conn);
+                }
+            }
+        }
+        for conn in noted {
+            self.look_at_client(now, conn, out);
+        }
+        for conn in later {
+            if let Some(client) = self.clients.get(&conn) {
+                client.link.looked_at();
+                client.link.note();
+            }
+        }
+    }
+
+    fn look_at_client(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
+        let Some(link) = self.clients.get(&conn).map(|client| client.link.clone()) else {
             return;
         };
-        let received = match chunk {
-            Some(chunk) => codec.receive(chunk).map_err(|close| tell(&close.reason)),
-            None => Err(()),
+        link.looked_at();
+        if let Some(close) = link.take_broken() {
+            return self.refuse(now, &link, conn, &close.reason, out);
+        }
+        let decoded = self.decode(now, &link, conn, out);
+        if let Err(close) = decoded {
+            return self.refuse(now, &link, conn, &close.reason, out);
+        }
+        let (buffered, whole) = {
+            let codec = link.codec.borrow();
+            (codec.buffered_bytes(), codec.has_frame())
         };
-        outbox.send(codec.take_output());
-        if received.is_err() {
-            self.conns.remove(&conn);
+        if link.told.replace(buffered) != buffered {
+            let bytes = buffered as u64;
+            let receiving = Input::Receiving { conn, bytes };
+            self.shard.handle(now, receiving, out);
+        }
+        if !whole && link.has_ended() {
+            self.clients.remove(&conn);
             return self.shard.handle(now, Input::Hangup { conn }, out);
         }
-        while let Some((call, request)) = codec.next_call() {
-            self.shard.handle(
-                now,
-                Input::Client {
-                    conn,
-                    call,
-                    request,
-                },
-                out,
-            );
+        if link.is_leaving() && !link.told_leaving.replace(true) {
+            self.shard.handle(now, Input::Leaving { conn }, out);
         }
+        if !whole {
+            link.read_on();
+        }
+    }
+
+    /// Decode a client's requests and hand them to the core, as many as it may have in a turn.
+    fn decode(
+        &mut self,
+        now: Now,
+        link: &Link,
+        conn: ConnId,
+        out: &mut Effects,
+    ) -> Result<(), seedlog_net::server::Close> {
+        let mut taken = 0;
+        let mut codec = link.codec.borrow_mut();
+        while let Some(waiting) = codec.waiting() {
+            let kind = usize::from(!waiting.produce);
+            if !self.has_room(kind) {
+                if !link.blocked.replace(true) {
+                    self.blocked[kind].push_back(conn);
+                }
+                break;
+            }
+            if link.unsent() > UNTOLD_BYTES + self.config.limits.unsent_per_connection as usize {
+                // Looked at again when the socket has taken that.
+                break;
+            }
+            if taken >= BYTES_PER_CONN {
+                link.note();
+                break;
+            }
+            match codec.decode()? {
+                Some(call) => {
+                    taken += call.held;
+                    let input = Input::Client {
+                        conn,
+                        call: call.call,
+                        request: call.request,
+                        held: call.held,
+                    };
+                    self.shard.handle(now, input, out);
+                }
+                None => {
+                    taken += 64;
+                    link.answer(codec.take_output(), 0);
+                    link.flush();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What came is no request: the connection is closed, as Kafka does.
+    fn refuse(&mut self, now: Now, link: &Rc<Link>, conn: ConnId, why: &str, out: &mut Effects) {
+        if let Some(client) = self.clients.remove(&conn) {
+            client.tasks.end_gracefully(link.clone());
+        }
+        self.closing.tell(&format!(
+            "shard {}: a connection is closed: {why}",
+            self.me.0
+        ));
+        self.shard.handle(now, Input::Hangup { conn }, out);
     }
 
     /// Send out what a turn asked for. Says how, when the shard is over.
@@ -217,12 +335,7 @@ impl Loop {
             // A shard that is gone has taken the process with it.
             let _ = self.lanes.shards[usize::from(to.0)].send(Event::Input(input));
         }
-        for (conn, call, response) in out.replies.drain(..) {
-            if let Some((codec, outbox)) = self.conns.get_mut(&conn) {
-                codec.reply(call, response);
-                outbox.send(codec.take_output());
-            }
-        }
+        self.answer(out);
         for note in out.notes.drain(..) {
             match note {
                 Note::Ready => drop(self.lanes.ready.send(self.me)),
@@ -245,5 +358,41 @@ impl Loop {
             }
         }
         out.halt.take()
+    }
+
+    /// Answers go to their sockets, and connections that are given up are closed.
+    fn answer(&mut self, out: &mut Effects) {
+        let mut written = Vec::new();
+        for (conn, call, response) in out.replies.drain(..) {
+            if let Some(client) = self.clients.get(&conn) {
+                let link = &client.link;
+                let held = response.held_bytes();
+                let mut codec = link.codec.borrow_mut();
+                codec.reply(call, response);
+                link.answer(codec.take_output(), held);
+                if codec.has_frame() {
+                    // It may have waited for this answer.
+                    link.note();
+                }
+                if written.last() != Some(&conn) {
+                    written.push(conn);
+                }
+            }
+        }
+        for client in written.iter().filter_map(|conn| self.clients.get(conn)) {
+            client.link.flush();
+        }
+        for (conn, why) in out.closes.drain(..) {
+            let Some(client) = self.clients.remove(&conn) else {
+                continue;
+            };
+            self.closing.tell(&format!(
+                "shard {}: a connection is closed: {why:?}",
+                self.me.0
+            ));
+            if why.is_graceful() {
+                client.tasks.end_gracefully(client.link);
+            }
+        }
     }
 }

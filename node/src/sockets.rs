@@ -1,130 +1,382 @@
-//! Sockets of one shard: a reading and a writing task per connection, both bounded.
+//! Sockets of one shard. A task per connection reads and cuts frames; answers are written as soon as
+//! they are there, and what a socket does not take at once waits for a second task.
+//!
+//! All of it runs on the shard's own thread, so that connections share one buffer to read into and an
+//! idle one holds no memory for its reads. Nothing is read from a connection that has a whole request
+//! waiting: what a client sends beyond that stays in its socket, and TCP tells it to wait.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use seedlog_core::ids::ConnId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use seedlog_net::server::{Close, Connection};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{unbounded_channel, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
-use crate::shard_loop::ClientBytes;
-
-/// Bytes of answers a connection may have waiting before its socket is read no further.
-const OUTBOX_MAX: usize = 16 << 20;
 /// Bytes of one read.
-const CHUNK: usize = 256 << 10;
-/// Small pieces are gathered up to this size before they are written.
-const GATHER: usize = 64 << 10;
+const READ_BYTES: usize = 256 << 10;
+/// From so many missing bytes on, a frame is read into its own memory.
+const DIRECT_FROM: usize = 16 << 10;
+/// What a connection may have waiting although no more may arrive: a small request is always heard.
+const SMALL_BYTES: usize = 16 << 10;
+/// Slices of one write.
+const SLICES: usize = 64;
+/// While nothing is read, so often it is looked whether the client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A connection that is closed for a reason of its own has so long to take its last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What waits to be written to a connection.
-#[derive(Clone, Debug)]
-pub struct Outbox {
-    pieces: UnboundedSender<Vec<Bytes>>,
-    waiting: Rc<Cell<usize>>,
-    eased: Rc<Notify>,
+/// What connections and their shard's loop tell each other.
+pub struct Intake {
+    /// Connections to look at.
+    noted: RefCell<VecDeque<ConnId>>,
+    /// There is one.
+    pub stirred: Notify,
+    /// More may arrive.
+    open: Cell<bool>,
+    opened: Notify,
+    /// What sockets took: bytes as the core counts them.
+    sent: RefCell<Vec<(ConnId, u64)>>,
+    buffer: RefCell<Vec<u8>>,
 }
 
-impl Outbox {
-    /// Queue bytes for the socket.
-    pub fn send(&self, pieces: Vec<Bytes>) {
-        if pieces.is_empty() {
-            return;
-        }
-        let size: usize = pieces.iter().map(Bytes::len).sum();
-        self.waiting.set(self.waiting.get() + size);
-        if self.pieces.send(pieces).is_err() {
-            self.waiting.set(0);
-        }
+impl Intake {
+    /// Nothing is there yet.
+    pub fn new() -> Rc<Intake> {
+        Rc::new(Intake {
+            noted: RefCell::default(),
+            stirred: Notify::new(),
+            open: Cell::new(true),
+            opened: Notify::new(),
+            sent: RefCell::default(),
+            buffer: RefCell::new(vec![0; READ_BYTES]),
+        })
     }
 
-    /// Wait until everything queued is written, or the socket is gone.
-    pub async fn drained(&self) {
-        while self.waiting.get() > 0 && !self.pieces.is_closed() {
-            self.eased.notified().await;
+    /// The connections to look at, for this turn.
+    pub fn take_noted(&self) -> VecDeque<ConnId> {
+        self.noted.take()
+    }
+
+    /// Something is to be done before the loop may sleep.
+    pub fn is_stirred(&self) -> bool {
+        !self.noted.borrow().is_empty() || !self.sent.borrow().is_empty()
+    }
+
+    /// What sockets took since this was last asked.
+    pub fn take_sent(&self) -> Vec<(ConnId, u64)> {
+        self.sent.take()
+    }
+
+    /// Whether more may arrive.
+    pub fn set_open(&self, open: bool) {
+        if !self.open.replace(open) && open {
+            self.opened.notify_waiters();
         }
     }
 }
 
-/// Start the tasks of a connection.
-pub fn serve(conn: ConnId, stream: TcpStream, clients: Sender<ClientBytes>) -> Outbox {
-    let (read, write) = stream.into_split();
-    let (send, receive) = unbounded_channel();
-    let outbox = Outbox {
-        pieces: send,
-        waiting: Rc::default(),
-        eased: Rc::default(),
-    };
-    let (waiting, eased) = (outbox.waiting.clone(), outbox.eased.clone());
-    tokio::task::spawn_local(write_all(write, receive, waiting.clone(), eased.clone()));
-    tokio::task::spawn_local(async move {
-        read_all(conn, read, &clients, &waiting, &eased).await;
-        // The shard may be gone already; then nobody needs to know.
-        let _ = clients.send((conn, None)).await;
-    });
-    outbox
+/// An answer on its way out.
+struct Answer {
+    pieces: VecDeque<Bytes>,
+    /// What the core holds for it and has not been told of.
+    held: u64,
 }
 
-async fn read_all(
+/// A client connection.
+pub struct Link {
     conn: ConnId,
-    mut read: OwnedReadHalf,
-    clients: &Sender<ClientBytes>,
-    waiting: &Cell<usize>,
-    eased: &Notify,
-) {
-    let mut buffer = BytesMut::new();
-    loop {
-        while waiting.get() > OUTBOX_MAX {
-            eased.notified().await;
+    stream: TcpStream,
+    /// Its frames and calls.
+    pub codec: RefCell<Connection>,
+    intake: Rc<Intake>,
+    answers: RefCell<VecDeque<Answer>>,
+    unsent: Cell<usize>,
+    /// It stands in [`Intake::noted`].
+    noted: Cell<bool>,
+    /// Nothing more will be read, or can be written.
+    ended: Cell<bool>,
+    /// The client has closed its side while there was still something to read.
+    leaving: Cell<bool>,
+    broken: RefCell<Option<Close>>,
+    may_read: Notify,
+    may_write: Notify,
+    /// The core was told that so much is waiting here.
+    pub told: Cell<usize>,
+    /// Its next request waits for room in its pool.
+    pub blocked: Cell<bool>,
+    /// The core was told that the client leaves.
+    pub told_leaving: Cell<bool>,
+}
+
+/// A connection's tasks; they end with it.
+pub struct Tasks {
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.writer.abort();
+    }
+}
+
+impl Tasks {
+    /// Read no more, and end once the last answers are out, or after a while.
+    pub fn end_gracefully(self, link: Rc<Link>) {
+        self.reader.abort();
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(LAST_ANSWERS, link.drained()).await;
+            drop(self);
+        });
+    }
+}
+
+/// Start a connection.
+pub fn serve(
+    conn: ConnId,
+    stream: TcpStream,
+    codec: Connection,
+    intake: &Rc<Intake>,
+) -> (Rc<Link>, Tasks) {
+    let link = Rc::new(Link {
+        conn,
+        stream,
+        codec: RefCell::new(codec),
+        intake: intake.clone(),
+        answers: RefCell::default(),
+        unsent: Cell::new(0),
+        noted: Cell::new(false),
+        ended: Cell::new(false),
+        leaving: Cell::new(false),
+        broken: RefCell::default(),
+        may_read: Notify::new(),
+        may_write: Notify::new(),
+        told: Cell::new(0),
+        blocked: Cell::new(false),
+        told_leaving: Cell::new(false),
+    });
+    let tasks = Tasks {
+        reader: tokio::task::spawn_local(read_all(link.clone())),
+        writer: tokio::task::spawn_local(write_rest(link.clone())),
+    };
+    (link, tasks)
+}
+
+impl Link {
+    /// Have the loop look at this connection.
+    pub fn note(&self) {
+        if !self.noted.replace(true) {
+            self.intake.noted.borrow_mut().push_back(self.conn);
+            self.intake.stirred.notify_one();
         }
-        buffer.reserve(CHUNK);
-        match read.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if clients
-            .send((conn, Some(buffer.split().freeze())))
-            .await
-            .is_err()
-        {
+    }
+
+    /// The loop looks at it.
+    pub fn looked_at(&self) {
+        self.noted.set(false);
+    }
+
+    /// What was waiting has been taken: more may be read.
+    pub fn read_on(&self) {
+        self.may_read.notify_one();
+    }
+
+    /// Nothing more comes from this connection than what waits in its codec.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// The client has closed its side, maybe before all it sent was read.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get() || self.ended.get()
+    }
+
+    /// Why it must be closed, if what came cannot be a request.
+    pub fn take_broken(&self) -> Option<Close> {
+        self.broken.take()
+    }
+
+    /// Bytes of answers that the socket has not taken.
+    pub fn unsent(&self) -> usize {
+        self.unsent.get()
+    }
+
+    /// Queue an answer, for which the core holds so much.
+    pub fn answer(&self, pieces: Vec<Bytes>, held: u64) {
+        if pieces.is_empty() && held == 0 {
             return;
+        }
+        let size: usize = pieces.iter().map(Bytes::len).sum();
+        self.unsent.set(self.unsent.get() + size);
+        self.answers.borrow_mut().push_back(Answer {
+            pieces: pieces.into(),
+            held,
+        });
+    }
+
+    /// Write what the socket takes now; the rest follows when it takes more.
+    pub fn flush(&self) {
+        if !self.write_some() {
+            self.may_write.notify_one();
+        }
+    }
+
+    /// Wait until everything queued is written, or cannot be.
+    pub async fn drained(&self) {
+        while self.unsent.get() > 0 && !self.ended.get() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// False if the socket takes no more now.
+    fn write_some(&self) -> bool {
+        loop {
+            let mut answers = self.answers.borrow_mut();
+            let pieces = answers.iter().flat_map(|answer| &answer.pieces);
+            let slices: Vec<IoSlice<'_>> = pieces
+                .take(SLICES)
+                .map(|piece| IoSlice::new(piece))
+                .collect();
+            let written = match slices.is_empty() {
+                true => Ok(0),
+                false => self.stream.try_write_vectored(&slices),
+            };
+            match written {
+                Ok(size) => self.written(&mut answers, size),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.end();
+                    return true;
+                }
+            }
+            if answers.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    fn written(&self, answers: &mut VecDeque<Answer>, mut size: usize) {
+        self.unsent.set(self.unsent.get() - size);
+        let mut sent = 0;
+        while let Some(answer) = answers.front_mut() {
+            while let Some(piece) = answer.pieces.front_mut() {
+                let taken = piece.len().min(size);
+                piece.advance(taken);
+                size -= taken;
+                let told = answer.held.min(taken as u64);
+                answer.held -= told;
+                sent += told;
+                if !piece.is_empty() {
+                    break;
+                }
+                answer.pieces.pop_front();
+            }
+            if !answer.pieces.is_empty() {
+                break;
+            }
+            sent += answer.held;
+            answers.pop_front();
+        }
+        if sent > 0 {
+            self.intake.sent.borrow_mut().push((self.conn, sent));
+        }
+    }
+
+    fn end(&self) {
+        self.ended.set(true);
+        self.note();
+    }
+
+    /// Read what is there. The bytes read, or none if there are none now.
+    fn read_some(&self) -> io::Result<Option<usize>> {
+        let mut codec = self.codec.borrow_mut();
+        let open = self.intake.open.get();
+        let read = if open && codec.missing() >= DIRECT_FROM {
+            let read = self.stream.try_read_buf(&mut codec.room());
+            if let Ok(size) = read {
+                codec.filled(size);
+            }
+            read
+        } else {
+            let mut buffer = self.intake.buffer.borrow_mut();
+            let most = match open {
+                true => READ_BYTES,
+                false => SMALL_BYTES.saturating_sub(codec.buffered_bytes()).max(1),
+            };
+            let read = self.stream.try_read(&mut buffer[..most]);
+            if let Ok(size) = read {
+                if let Err(close) = codec.arrived(&buffer[..size]) {
+                    *self.broken.borrow_mut() = Some(close);
+                    return Ok(Some(0));
+                }
+            }
+            read
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn may_read_now(&self) -> bool {
+        let codec = self.codec.borrow();
+        let small = codec.buffered_bytes() < SMALL_BYTES;
+        !codec.has_frame() && (self.intake.open.get() || small)
+    }
+
+    /// Whether the client has closed its side, or the connection is broken.
+    async fn look(&self) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self.stream.ready(both).await {
+            Ok(ready) if ready.is_write_closed() => self.end(),
+            Ok(ready) if ready.is_read_closed() && !self.leaving.replace(true) => self.note(),
+            Ok(_) => {}
+            Err(_) => self.end(),
         }
     }
 }
 
-async fn write_all(
-    mut write: OwnedWriteHalf,
-    mut receive: UnboundedReceiver<Vec<Bytes>>,
-    waiting: Rc<Cell<usize>>,
-    eased: Rc<Notify>,
-) {
-    let mut gathered = BytesMut::new();
-    while let Some(mut pieces) = receive.recv().await {
-        while let Ok(more) = receive.try_recv() {
-            pieces.extend(more);
-        }
-        let size: usize = pieces.iter().map(Bytes::len).sum();
-        let mut written = Ok(());
-        for piece in pieces {
-            if gathered.len() + piece.len() <= GATHER {
-                gathered.extend_from_slice(&piece);
-                continue;
+async fn read_all(link: Rc<Link>) {
+    while !link.ended.get() {
+        if !link.may_read_now() {
+            tokio::select! {
+                () = link.may_read.notified() => {}
+                () = link.intake.opened.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => link.look().await,
             }
-            written = written.and(write.write_all(&gathered).await);
-            gathered.clear();
-            written = written.and(write.write_all(&piece).await);
+            continue;
         }
-        written = written.and(write.write_all(&gathered).await);
-        gathered.clear();
-        waiting.set(waiting.get().saturating_sub(size));
-        eased.notify_waiters();
-        eased.notify_one();
-        if written.is_err() {
-            waiting.set(0);
-            return;
+        if link.stream.readable().await.is_err() {
+            break;
         }
+        match link.read_some() {
+            Ok(None) => continue,
+            Ok(Some(0)) | Err(_) => break,
+            Ok(Some(_)) => link.note(),
+        }
+        // Others have their turn.
+        tokio::task::yield_now().await;
+    }
+    link.end();
+}
+
+async fn write_rest(link: Rc<Link>) {
+    while !link.ended.get() {
+        link.may_write.notified().await;
+        while !link.write_some() {
+            if link.stream.writable().await.is_err() {
+                return link.end();
+            }
+        }
+        // Who waits for room of this connection's answers goes on.
+        link.note();
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Conn {
     running_produce: bool,
     /// It stands on the work list, or among those that wait for a pool.
     listed: bool,
+    /// It has closed its side: no fetch of it parks.
+    leaving: bool,
     /// It hung up: only what it produced before is still done.
     gone: bool,
     /// Its calls that wait for something, by token.
@@ -47,6 +49,7 @@ impl Conn {
             running: 0,
             running_produce: false,
             listed: false,
+            leaving: false,
             gone: false,
             open: BTreeSet::new(),
             receiving: 0,
@@ -281,6 +284,24 @@ impl Shard {
         row.running_produce = produce;
         self.list(conn);
         self.begin(now, conn, call, (request, held), out);
+    }
+
+    /// The client sends no more: nobody would notice that it is gone while a fetch waits.
+    pub(super) fn leaving(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
+        let Some(row) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        row.leaving = true;
+        for token in row.open.clone() {
+            self.give_up(now, token, out);
+        }
+    }
+
+    /// True if the client of this connection waits for nothing new.
+    pub(super) fn is_leaving(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(&conn)
+            .is_none_or(|row| row.leaving || row.gone)
     }
 
     /// The connection is gone. Its parked calls end; what it produced before is still done.

@@ -55,7 +55,7 @@ impl Shard {
             layout.refuse_session();
             asks.clear();
         }
-        let last = wait == 0 || asks.is_empty();
+        let last = wait == 0 || asks.is_empty() || self.is_leaving(call.conn);
         let fetch = Fetching {
             layout,
             asks,

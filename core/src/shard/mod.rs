@@ -211,6 +211,7 @@ impl Shard {
                 held,
             } => self.client(now, conn, call, request, held),
             Input::Sent { conn, bytes } => self.sent(now, conn, bytes),
+            Input::Leaving { conn } => self.leaving(now, conn, out),
             Input::Hangup { conn } => self.hangup(conn, out),
             Input::Neighbour { from, message } => self.neighbour(now, from, message, out),
             Input::Disk { op, result } => self.disk_done(now, op, result, out),
