@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::gateway::Call;
 use super::Shard;
 use crate::api::{Request, Response};
 use crate::contract::{Appetite, CloseReason, Effects};
 use crate::ids::{CallId, ConnId};
 use crate::limits::Limits;
-use crate::pools::Pool;
+use crate::pools::{Pool, Pools};
 use crate::time::{Instant, Now};
 
 /// A client connection.
@@ -90,6 +91,10 @@ pub(super) struct Runnable {
     replies: VecDeque<ConnId>,
 }
 
+fn is_produce(request: &Request) -> bool {
+    matches!(request, Request::Produce(_))
+}
+
 /// Which of [`Conn::unsent`] an answer belongs to.
 fn lane(response: &Response) -> usize {
     usize::from(!matches!(response, Response::Fetch(_)))
@@ -108,6 +113,33 @@ impl Shard {
             produce_bytes: self.pools.produces.room(),
             request_bytes: self.pools.requests.room(),
         }
+    }
+
+    /// What clients make this shard hold: for checkers.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Every pool holds what connections and calls hold, neither more nor less.
+    pub(super) fn check_pools(&self) {
+        let rows = || self.conns.values();
+        let frames: u64 = rows().map(|row| row.receiving).sum();
+        assert_eq!(frames, self.pools.frames.held(), "frames are miscounted");
+        let fetched: u64 = rows().map(|row| row.unsent[0]).sum();
+        let reserved: u64 = self.calls.values().map(Call::reserved).sum();
+        let held = self.pools.fetches.held();
+        assert_eq!(fetched + reserved, held, "fetched bytes are miscounted");
+        let replies: u64 = rows().map(|row| row.unsent[1]).sum();
+        assert_eq!(replies, self.pools.replies.held(), "answers are miscounted");
+        let waiting = rows().flat_map(|row| &row.waiting);
+        let waiting = waiting.map(|(_, request, held)| (is_produce(request), *held));
+        let calls = self.calls.values().map(|call| (call.produce, call.held));
+        let mut sums = [0; 2];
+        for (produce, held) in waiting.chain(calls) {
+            sums[usize::from(!produce)] += held;
+        }
+        let held = [self.pools.produces.held(), self.pools.requests.held()];
+        assert_eq!(sums, held, "requests are miscounted");
     }
 
     /// The pool that a request of this kind is charged to.
@@ -130,14 +162,11 @@ impl Shard {
             // Its connection ends without an answer, and the client asks again elsewhere or later.
             return;
         }
-        if !self.conns.contains_key(&conn) {
-            self.connect(now, conn);
-        }
         let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
             return;
         };
         row.heard_at = now.mono;
-        let produce = matches!(request, Request::Produce(_));
+        let produce = is_produce(&request);
         row.waiting.push_back((call, request, held));
         self.request_pool(produce).take(held);
         self.list(conn);
@@ -258,7 +287,7 @@ impl Shard {
         let Some((_, request, _)) = row.waiting.front() else {
             return self.forget_if_done(conn);
         };
-        let produce = matches!(request, Request::Produce(_));
+        let produce = is_produce(request);
         let fetch = matches!(request, Request::Fetch(_));
         // Listed again when a call ends, or when the socket takes something.
         let in_turn = row.running == 0 || (produce && row.running_produce);

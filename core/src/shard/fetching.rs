@@ -119,7 +119,7 @@ impl Shard {
         if fetch.gone {
             return self.drop_call(token, out);
         }
-        let bytes = fetch.layout.limit_bytes(fetch.granted);
+        let bytes = fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
         let cut = fetch.granted < fetch.max_bytes;
         // Less than the client wants for want of room is not too little.
         let enough = bytes >= fetch.min_bytes || (cut && bytes > 0) || fetch.layout.any_error();
@@ -178,16 +178,18 @@ fn wanted_bytes(asks: &Asks) -> usize {
 }
 
 impl Layout {
-    /// Cut what was fetched to `max_bytes` in all, in the order of the request; the first batch is
-    /// always given. Returns the bytes that are left.
-    fn limit_bytes(&mut self, max_bytes: usize) -> usize {
+    /// Cut what was fetched to `max_bytes` in all and each partition to its own, in the order of the
+    /// request; the first batch is always given. Returns the bytes that are left.
+    fn limit_bytes(&mut self, asks: &Asks, max_bytes: usize) -> usize {
         let mut total = 0;
-        for part in self.parts_mut() {
-            let Part::Fetched(fetched) = part else {
+        for (slot, _, ask) in asks {
+            let (Some(Part::Fetched(fetched)), PartAsk::Fetch(ask)) = (self.part_mut(*slot), ask)
+            else {
                 continue;
             };
             let size: usize = fetched.records.iter().map(|piece| piece.len()).sum();
-            let left = max_bytes.saturating_sub(total);
+            let of_partition = usize::try_from(ask.max_bytes).unwrap_or(0);
+            let left = max_bytes.saturating_sub(total).min(of_partition);
             total += match size <= left || total == 0 {
                 true => size,
                 false => cut_at_batch(&mut fetched.records, left),

@@ -48,6 +48,16 @@ pub(super) struct Call {
     pub kind: Kind,
 }
 
+impl Call {
+    /// Bytes held for records that are being read.
+    pub fn reserved(&self) -> u64 {
+        match &self.kind {
+            Kind::Fetch(fetch) => fetch.reserved,
+            _ => 0,
+        }
+    }
+}
+
 /// What is asked of partitions: slot, partition, what.
 pub(super) type Asks = Vec<(u32, PartitionId, PartAsk)>;
 

@@ -309,6 +309,7 @@ impl Shard {
         if self.stage != Stage::Ready {
             return;
         }
+        self.check_pools();
         for replica in self.replicas.values() {
             if !self.config.knobs.durable_mark_goes_back && !self.config.knobs.ack_before_sync {
                 replica.check();

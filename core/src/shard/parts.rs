@@ -37,6 +37,10 @@ impl Layout {
         self.slots.iter().filter_map(|(_, part)| part.as_ref())
     }
 
+    pub fn part_mut(&mut self, slot: u32) -> Option<&mut Part> {
+        self.slots.get_mut(slot as usize)?.1.as_mut()
+    }
+
     pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
         self.slots.iter_mut().filter_map(|(_, part)| part.as_mut())
     }

@@ -35,7 +35,8 @@ impl Disk {
         Ok(())
     }
 
-    fn run(&mut self, request: DiskRequest) -> DiskResult {
+    /// Carry out one operation.
+    pub fn run(&mut self, request: DiskRequest) -> DiskResult {
         match request {
             DiskRequest::List { dir } => {
                 let prefix = format!("{dir}/");
@@ -182,6 +183,8 @@ impl Broker {
         for (shard, out) in lanes.into_iter().enumerate() {
             self.carry_out(shard, out);
         }
+        self.inputs
+            .push_back((0, Input::Connect { conn: ConnId(1) }));
         self.run();
         if self.again == self.shards.len() {
             return self.boot(shards);

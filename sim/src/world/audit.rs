@@ -312,6 +312,8 @@ impl Fork {
                 .push(Shard::boot(config, seeds.seed(), fork.now, &mut out));
             fork.carry_out(usize::from(shard), out);
         }
+        fork.inputs
+            .push_back((0, Input::Connect { conn: ConnId(1) }));
         fork.run();
         if fork.over == fork.shards.len() {
             // Its partitions have moved to as many shards as are wanted.

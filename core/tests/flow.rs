@@ -1,0 +1,636 @@
+//! What clients may make a shard hold, and that nobody who holds something stops the others: floods,
+//! slow readers, a disk that does not answer. The bounds are small here, so that they are reached.
+
+mod memory_broker;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use memory_broker::Disk;
+use seedlog_core::api::*;
+use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
+use seedlog_core::contract::{CloseReason, Config, Effects, Input, Knobs};
+use seedlog_core::disk::{DiskOp, DiskRequest};
+use seedlog_core::error_code::ErrorCode;
+use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::limits::Limits;
+use seedlog_core::shard::Shard;
+use seedlog_core::time::{Instant, Now};
+
+const LIMITS: Limits = Limits {
+    request_max_bytes: 1 << 20,
+    produce_bytes: 64 << 10,
+    request_bytes: 64 << 10,
+    frame_bytes: 64 << 10,
+    fetch_bytes: 256 << 10,
+    reply_bytes: 64 << 10,
+    fetch_max_bytes: 1 << 20,
+    calls_per_connection: 256,
+    unsent_per_connection: 8 << 10,
+    items_per_request: 1_000,
+    idle_ms: 600_000,
+    stalled_request_ms: 30_000,
+    stalled_reader_ms: 30_000,
+    pressed_stall_ms: 500,
+    timeout_min_ms: 1_000,
+};
+
+/// A broker of some shards whose sockets and journals can be held up.
+struct World {
+    shards: Vec<Shard>,
+    disk: Disk,
+    inputs: VecDeque<(usize, Input)>,
+    /// Journal writes are kept back here while the disk is stalled.
+    kept_back: Vec<(usize, DiskOp)>,
+    stalled: bool,
+    /// Nobody's socket takes anything.
+    unread: bool,
+    answers: Vec<(ConnId, CallId, Response)>,
+    closes: Vec<(ConnId, CloseReason)>,
+    now: Now,
+    conns: BTreeSet<ConnId>,
+    calls: u64,
+}
+
+impl World {
+    fn start(shards: u16) -> World {
+        let mut world = World {
+            shards: Vec::new(),
+            disk: Disk::default(),
+            inputs: VecDeque::new(),
+            kept_back: Vec::new(),
+            stalled: false,
+            unread: false,
+            answers: Vec::new(),
+            closes: Vec::new(),
+            now: Now {
+                mono: Instant(1_000_000_000),
+                wall_ms: 1_700_000_000_000,
+            },
+            conns: BTreeSet::new(),
+            calls: 0,
+        };
+        for shard in 0..shards {
+            let config = Config {
+                node: NodeId(0),
+                cluster_id: Uuid([1; 16]),
+                directory_id: Uuid([2; 16]),
+                shard: ShardId(shard),
+                shards,
+                running: shards,
+                advertised: None,
+                auto_create_topics: true,
+                default_partitions: 1,
+                limits: LIMITS,
+                journal_initial_bytes: 1 << 20,
+                journal_max_bytes: 4 << 20,
+                knobs: Knobs::default(),
+            };
+            let mut out = Effects::default();
+            let booted = Shard::boot(config, [shard as u8; 32], world.now, &mut out);
+            world.shards.push(booted);
+            world.carry_out(usize::from(shard), out);
+        }
+        world.run();
+        assert!(world.shards.iter().all(Shard::is_ready));
+        world
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            let write = matches!(&op.request, DiskRequest::Write { .. });
+            match write && self.stalled {
+                true => self.kept_back.push((shard, op)),
+                false => self.disk_op(shard, op),
+            }
+        }
+        for job in out.work {
+            let result = seedlog_core::work::run(&job.request);
+            self.inputs
+                .push_back((shard, Input::Work { id: job.id, result }));
+        }
+        for (to, message) in out.neighbours {
+            let from = ShardId(shard as u16);
+            self.inputs
+                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
+        }
+        for (conn, call, response) in out.replies {
+            let bytes = response.held_bytes();
+            if !self.unread {
+                self.inputs.push_back((shard, Input::Sent { conn, bytes }));
+            }
+            self.answers.push((conn, call, response));
+        }
+        self.closes.extend(out.closes);
+        assert_eq!(out.halt, None);
+    }
+
+    fn disk_op(&mut self, shard: usize, op: DiskOp) {
+        let result = self.disk.run(op.request);
+        self.inputs
+            .push_back((shard, Input::Disk { op: op.op, result }));
+    }
+
+    /// The disk answers again.
+    fn unstall(&mut self) {
+        self.stalled = false;
+        for (shard, op) in std::mem::take(&mut self.kept_back) {
+            self.disk_op(shard, op);
+        }
+        self.run();
+    }
+
+    fn run(&mut self) {
+        loop {
+            let next = self.inputs.pop_front();
+            let turns = match &next {
+                Some((shard, _)) => *shard..*shard + 1,
+                None => 0..self.shards.len(),
+            };
+            let idle = next.is_none();
+            if let Some((shard, input)) = next {
+                let mut out = Effects::default();
+                self.shards[shard].handle(self.now, input, &mut out);
+                self.carry_out(shard, out);
+            }
+            for shard in turns {
+                let mut out = Effects::default();
+                self.shards[shard].settle(self.now, &mut out);
+                if idle {
+                    self.shards[shard].check();
+                }
+                self.carry_out(shard, out);
+            }
+            let due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at <= self.now.mono);
+            if idle && self.inputs.is_empty() && !self.shards.iter().any(due) {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now.mono = self.now.mono.plus_millis(millis);
+        self.now.wall_ms += millis as i64;
+        self.run();
+    }
+
+    /// Send a request to the connection's shard, conn modulo shards, without waiting.
+    fn send(&mut self, conn: u64, request: Request, held: u64) -> CallId {
+        self.calls += 1;
+        let (call, shard) = (CallId(self.calls), conn as usize % self.shards.len());
+        let conn = ConnId(conn);
+        if self.conns.insert(conn) {
+            self.inputs.push_back((shard, Input::Connect { conn }));
+        }
+        let input = Input::Client {
+            conn,
+            call,
+            request,
+            held,
+        };
+        self.inputs.push_back((shard, input));
+        call
+    }
+
+    fn answer(&mut self, call: CallId) -> Option<Response> {
+        let index = self.answers.iter().position(|row| row.1 == call)?;
+        Some(self.answers.remove(index).2)
+    }
+
+    /// Ask and wait; the disk must be working.
+    fn ask(&mut self, conn: u64, request: Request) -> Response {
+        let call = self.send(conn, request, 100);
+        self.run();
+        for _ in 0..100 {
+            if let Some(response) = self.answer(call) {
+                return response;
+            }
+            self.pass(10);
+        }
+        panic!("{call:?} was not answered");
+    }
+
+    fn topic(&mut self, name: &str, partitions: i32) {
+        let topic = NewTopic {
+            name: name.into(),
+            partitions,
+            replication_factor: -1,
+            ..NewTopic::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            ..CreateTopicsRequest::default()
+        };
+        let Response::CreateTopics(made) = self.ask(0, Request::CreateTopics(request)) else {
+            panic!("an answer to something else");
+        };
+        assert_eq!(made.topics[0].error, ErrorCode::None);
+    }
+
+    fn held(&self) -> u64 {
+        let pools = self.shards.iter().map(Shard::pools);
+        pools
+            .map(|pools| {
+                pools.frames.held()
+                    + pools.produces.held()
+                    + pools.requests.held()
+                    + pools.fetches.held()
+                    + pools.replies.held()
+            })
+            .sum()
+    }
+}
+
+fn named(name: &str) -> TopicRef {
+    TopicRef {
+        name: name.into(),
+        id: Uuid::ZERO,
+    }
+}
+
+fn batch(size: usize) -> Bytes {
+    let spec = BatchSpec {
+        timestamp: 1_700_000_000_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+    };
+    build_batch(spec, &[(None, &vec![7; size][..])])
+}
+
+fn produce(topic: &str, index: i32, acks: i16, records: Bytes) -> Request {
+    Request::Produce(ProduceRequest {
+        transactional_id: None,
+        acks,
+        timeout_ms: 2_000,
+        topics: vec![TopicProduce {
+            topic: named(topic),
+            partitions: vec![(index, Some(records))],
+        }],
+    })
+}
+
+/// From offset 0 of these partitions.
+fn fetch(topic: &str, partitions: &[i32], max_bytes: i32, max_wait_ms: i32) -> FetchRequest {
+    let partition = |index: &i32| PartitionFetch {
+        index: *index,
+        current_leader_epoch: -1,
+        fetch_offset: 0,
+        last_fetched_epoch: -1,
+        max_bytes: 1 << 20,
+    };
+    FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes,
+        session_id: 0,
+        session_epoch: -1,
+        by_id: false,
+        topics: vec![TopicFetch {
+            topic: named(topic),
+            partitions: partitions.iter().map(partition).collect(),
+        }],
+    }
+}
+
+fn fetched(response: Response) -> Vec<PartitionFetched> {
+    let Response::Fetch(response) = response else {
+        panic!("an answer to something else");
+    };
+    let topics = response.topics.into_iter();
+    topics.flat_map(|(_, parts)| parts).collect()
+}
+
+/// The indexes that have records, and the bytes of all.
+fn with_data(parts: &[PartitionFetched]) -> (Vec<i32>, usize) {
+    let parts = parts.iter().filter(|part| !part.records.is_empty());
+    let size = |part: &PartitionFetched| -> usize {
+        let bytes = Bytes::from(part.records.concat());
+        assert!(parse_head(&bytes).is_ok(), "whole batches");
+        bytes.len()
+    };
+    parts.fold((Vec::new(), 0), |(mut indexes, sum), part| {
+        indexes.push(part.index);
+        (indexes, sum + size(part))
+    })
+}
+
+fn find_coordinator() -> Request {
+    Request::FindCoordinator(FindCoordinatorRequest {
+        key_type: 0,
+        keys: vec!["group".into()],
+    })
+}
+
+fn metadata() -> Request {
+    Request::Metadata(MetadataRequest::default())
+}
+
+#[test]
+fn calls_behind_a_parked_fetch_are_answered_in_order_without_recursion() {
+    let mut world = World::start(2);
+    world.topic("a", 2);
+    let before = world.held();
+    let waits = Request::Fetch(fetch("a", &[0, 1], 1_000, 300));
+    let mut calls = vec![world.send(0, waits, 100)];
+    for _ in 0..10_000 {
+        calls.push(world.send(0, find_coordinator(), 1));
+        calls.push(world.send(0, metadata(), 1));
+    }
+    world.run();
+    assert_eq!(world.answers.len(), 0);
+    world.pass(300);
+    world.run();
+    let order: Vec<CallId> = world.answers.iter().map(|row| row.1).collect();
+    assert_eq!(order, calls);
+    assert_eq!(world.held(), before);
+}
+
+#[test]
+fn a_hangup_frees_what_waits_behind_a_fetch_that_would_wait_for_ever() {
+    let mut world = World::start(1);
+    world.topic("a", 2);
+    let before = world.held();
+    world.send(0, Request::Fetch(fetch("a", &[0], 1_000, i32::MAX)), 100);
+    for _ in 0..600_000 {
+        world.send(0, find_coordinator(), 1);
+    }
+    world.run();
+    let full = world.shards[0].appetite();
+    assert_eq!(full.request_bytes, 0, "no more is taken");
+    assert!(full.produce_bytes > 0, "of this kind");
+    let call = world.send(1, produce("a", 1, -1, batch(100)), 200);
+    world.run();
+    assert!(world.answer(call).is_some(), "others go on");
+    world
+        .inputs
+        .push_back((0, Input::Hangup { conn: ConnId(0) }));
+    world.run();
+    assert_eq!(world.held(), before);
+    assert_eq!(world.answers.len(), 0);
+}
+
+#[test]
+fn a_client_that_has_left_keeps_no_fetch_parked_and_loses_no_records() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    world.send(0, Request::Fetch(fetch("a", &[0], 1_000, i32::MAX)), 100);
+    let sent = world.send(0, produce("a", 0, 0, batch(10)), 100);
+    world.run();
+    assert_eq!(world.answers.len(), 0);
+    world
+        .inputs
+        .push_back((0, Input::Leaving { conn: ConnId(0) }));
+    world.run();
+    assert_eq!(world.answer(sent), Some(Response::Nothing));
+    // What was heard before a hangup is done, if it brings records.
+    world.send(2, Request::Fetch(fetch("a", &[0], 1_000, 0)), 100);
+    world.send(2, produce("a", 0, 0, batch(10)), 100);
+    world
+        .inputs
+        .push_back((0, Input::Hangup { conn: ConnId(2) }));
+    world.run();
+    let parts = fetched(world.ask(1, Request::Fetch(fetch("a", &[0], 1 << 20, 0))));
+    assert_eq!(parts[0].high_watermark, 2);
+}
+
+#[test]
+fn fetches_and_metadata_go_on_while_produces_wait_for_the_disk() {
+    let mut world = World::start(2);
+    world.topic("a", 2);
+    world.ask(0, produce("a", 0, -1, batch(100)));
+    world.stalled = true;
+    let mut calls = Vec::new();
+    while world.shards[0].appetite().produce_bytes > 0 {
+        calls.push(world.send(0, produce("a", 0, 0, batch(1_000)), 1_100));
+        world.run();
+    }
+    assert!(calls.len() >= 59, "{} batches", calls.len());
+    assert!(world.answers.is_empty(), "acks=0 is charged until it is in");
+    assert!(world.shards[0].appetite().request_bytes > 0);
+    for conn in [2, 3, 4, 5] {
+        let parts = fetched(world.ask(conn, Request::Fetch(fetch("a", &[0], 1 << 20, 0))));
+        assert_eq!(with_data(&parts).0, [0]);
+        world.ask(conn, metadata());
+    }
+    world.unstall();
+    let answered: Vec<CallId> = world.answers.drain(..).map(|row| row.1).collect();
+    assert_eq!(answered, calls);
+    assert_eq!(world.held(), 0);
+}
+
+#[test]
+fn a_produce_is_given_up_after_its_timeout_and_its_bytes_once_it_is_done() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    world.stalled = true;
+    let call = world.send(0, produce("a", 0, -1, batch(1_000)), 1_100);
+    world.run();
+    world.pass(1_999);
+    assert_eq!(world.answer(call), None);
+    world.pass(1);
+    let Some(Response::Produce(response)) = world.answer(call) else {
+        panic!("no answer in time");
+    };
+    assert_eq!(response.topics[0].1[0].error, ErrorCode::RequestTimedOut);
+    assert_eq!(world.shards[0].pools().produces.held(), 1_100);
+    world.unstall();
+    assert_eq!(world.held(), 0);
+    assert!(world.answers.is_empty(), "a call is answered once");
+    let parts = fetched(world.ask(1, Request::Fetch(fetch("a", &[0], 1 << 20, 0))));
+    assert_eq!(parts[0].high_watermark, 1, "it came about all the same");
+}
+
+#[test]
+fn acks_0_that_fails_closes_its_connection_and_answers_nothing() {
+    let mut world = World::start(2);
+    world.topic("a", 1);
+    let call = world.send(0, produce("a", 0, 0, batch(10)), 100);
+    world.run();
+    assert_eq!(world.answer(call), Some(Response::Nothing));
+    assert_eq!(world.closes, []);
+    let mut bad = batch(10).to_vec();
+    *bad.last_mut().expect("bytes") ^= 1;
+    for (conn, request) in [
+        (2, produce("nowhere", 0, 0, batch(10))),
+        (4, produce("a", 9, 0, batch(10))),
+        (6, produce("a", 0, 0, bad.into())),
+    ] {
+        world.send(conn, request, 100);
+        // Nothing of the connection is done any more.
+        let later = world.send(conn, metadata(), 100);
+        world.run();
+        let reason = CloseReason::UnansweredFailure;
+        assert_eq!(world.closes.pop(), Some((ConnId(conn), reason)));
+        assert_eq!(world.answer(later), None);
+    }
+    assert_eq!(world.held(), 0);
+}
+
+/// Field case 5: Apache Kafka 4.3 gives 1, 2 and 6 partitions, then 1, then partition 1.
+#[test]
+fn a_fetch_keeps_to_max_bytes_over_all_shards_in_the_order_of_the_request() {
+    for shards in [1, 2, 3, 6] {
+        let mut world = World::start(shards);
+        world.topic("a", 6);
+        for index in 0..6 {
+            world.ask(0, produce("a", index, -1, batch(10_000)));
+        }
+        let one = batch(10_000).len();
+        let all = [0, 1, 2, 3, 4, 5];
+        for (order, max_bytes, given) in [
+            (&all[..], 1, 1),
+            (&all[..], 25_000, 2),
+            (&all[..], 100_000, 6),
+            (&[1, 0][..], 1, 1),
+            (&[5, 3, 4, 0][..], 3 * one as i32, 3),
+        ] {
+            let request = Request::Fetch(fetch("a", order, max_bytes, 500));
+            let parts = fetched(world.ask(0, request));
+            assert_eq!(parts.len(), order.len());
+            let (indexes, size) = with_data(&parts);
+            assert_eq!(indexes, &order[..given], "{shards} shards, {max_bytes}");
+            assert_eq!(size, given * one);
+        }
+        let mut request = fetch("a", &all, 1 << 20, 500);
+        for part in &mut request.topics[0].partitions {
+            part.max_bytes = 1;
+        }
+        let parts = fetched(world.ask(0, Request::Fetch(request)));
+        assert_eq!(with_data(&parts), (vec![0], one), "{shards} shards");
+    }
+}
+
+#[test]
+fn many_fetches_that_nobody_reads_share_what_there_is_and_then_let_go() {
+    let mut world = World::start(2);
+    world.topic("a", 2);
+    for _ in 0..8 {
+        for index in [0, 1] {
+            world.ask(0, produce("a", index, -1, batch(20_000)));
+        }
+    }
+    world.unread = true;
+    let most = LIMITS.fetch_bytes + 21_000;
+    for conn in 0..200 {
+        for _ in 0..3 {
+            let request = fetch("a", &[0, 1], i32::MAX, 500);
+            world.send(conn, Request::Fetch(request), 100);
+        }
+        world.run();
+        for shard in &world.shards {
+            let held = shard.pools().fetches.held();
+            assert!(held <= most, "{held} bytes of fetched records");
+        }
+    }
+    world.unread = false;
+    let late = world.send(1_000, Request::Fetch(fetch("a", &[0], i32::MAX, 0)), 100);
+    world.run();
+    assert_eq!(world.answer(late), None, "there is no room");
+    world.pass(LIMITS.pressed_stall_ms);
+    assert!(
+        world.answer(late).is_some(),
+        "those that do not read gave way"
+    );
+    let stalled = |row: &(ConnId, CloseReason)| row.1 == CloseReason::StalledReader;
+    assert!(!world.closes.is_empty() && world.closes.iter().all(stalled));
+    // The rest is given up in its own time.
+    for _ in 0..200 {
+        world.pass(LIMITS.pressed_stall_ms);
+    }
+    world.pass(LIMITS.stalled_reader_ms);
+    assert_eq!(world.held(), 0);
+}
+
+#[test]
+fn the_next_call_waits_until_the_socket_took_the_answers_before() {
+    let mut world = World::start(1);
+    world.topic("a", 100);
+    world.unread = true;
+    for _ in 0..50 {
+        world.send(0, metadata(), 100);
+    }
+    world.run();
+    let first = world.answers.len();
+    assert!((1..5).contains(&first), "{first} answers at once");
+    let bytes = world.answers[0].2.held_bytes();
+    world.inputs.push_back((
+        0,
+        Input::Sent {
+            conn: ConnId(0),
+            bytes,
+        },
+    ));
+    world.run();
+    assert_eq!(world.answers.len(), first + 1);
+}
+
+#[test]
+fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let wait = |world: &mut World, millis: u64, conn: u64, why: CloseReason| {
+        world.pass(millis - 1);
+        assert_eq!(world.closes, [], "{why:?}");
+        world.pass(1);
+        assert_eq!(world.closes.pop(), Some((ConnId(conn), why)));
+    };
+    world
+        .inputs
+        .push_back((0, Input::Hangup { conn: ConnId(0) }));
+    world.run();
+    // A parked fetch is no sign of life (field case 39).
+    world.send(1, Request::Fetch(fetch("a", &[0], 1_000, i32::MAX)), 100);
+    world.run();
+    wait(&mut world, LIMITS.idle_ms, 1, CloseReason::Idle);
+    let receiving = |conn, bytes| {
+        (
+            0,
+            Input::Receiving {
+                conn: ConnId(conn),
+                bytes,
+            },
+        )
+    };
+    world
+        .inputs
+        .push_back((0, Input::Connect { conn: ConnId(2) }));
+    for bytes in [5, 10, 15] {
+        world.inputs.push_back(receiving(2, bytes));
+        world.run();
+        world.pass(LIMITS.stalled_request_ms - 1);
+    }
+    assert_eq!(world.closes, [], "it moves");
+    world.pass(1);
+    let stalled = CloseReason::StalledRequest;
+    assert_eq!(world.closes.pop(), Some((ConnId(2), stalled)));
+    world.unread = true;
+    world.send(3, metadata(), 100);
+    world.run();
+    let stalled = CloseReason::StalledReader;
+    wait(&mut world, LIMITS.stalled_reader_ms, 3, stalled);
+    assert_eq!(world.held(), 0);
+}
+
+#[test]
+fn stalled_requests_give_way_when_there_is_no_room_for_others() {
+    let mut world = World::start(1);
+    for conn in 0..8 {
+        let conn = ConnId(conn);
+        world.inputs.push_back((0, Input::Connect { conn }));
+        let bytes = LIMITS.frame_bytes / 8;
+        world
+            .inputs
+            .push_back((0, Input::Receiving { conn, bytes }));
+        world.pass(10);
+    }
+    assert_eq!(world.shards[0].appetite().frame_bytes, 0);
+    world.pass(LIMITS.pressed_stall_ms);
+    let closed: Vec<ConnId> = world.closes.iter().map(|row| row.0).collect();
+    assert_eq!(
+        closed,
+        [ConnId(0)],
+        "the longest stalled, and no more than needed"
+    );
+    assert!(world.shards[0].appetite().frame_bytes > 0);
+}
