@@ -73,6 +73,30 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
+    pub fn list(&self) -> [(&'static str, u64); 15] {
+        [
+            ("socket.request.max.bytes", self.request_max_bytes as u64),
+            ("queued.max.request.bytes", self.produce_bytes),
+            ("queued.max.other.request.bytes", self.request_bytes),
+            ("queued.max.frame.bytes", self.frame_bytes),
+            ("queued.max.fetch.response.bytes", self.fetch_bytes),
+            ("queued.max.other.response.bytes", self.reply_bytes),
+            ("fetch.max.bytes", self.fetch_max_bytes as u64),
+            ("max.calls.per.connection", self.calls_per_connection as u64),
+            (
+                "max.unsent.bytes.per.connection",
+                self.unsent_per_connection,
+            ),
+            ("max.request.elements", u64::from(self.items_per_request)),
+            ("connections.max.idle.ms", self.idle_ms),
+            ("stalled.request.ms", self.stalled_request_ms),
+            ("stalled.reader.ms", self.stalled_reader_ms),
+            ("stalled.pressed.ms", self.pressed_stall_ms),
+            ("request.timeout.min.ms", self.timeout_min_ms),
+        ]
+    }
+
     /// One shard's part of a broker's bounds.
     pub fn for_shards(self, shards: u16) -> Limits {
         let shards = u64::from(shards.max(1));
