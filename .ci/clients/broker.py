@@ -50,9 +50,11 @@ class NotStarted(Exception):
 class Broker:
     """Starts in its constructor; `folder` gets the data and what the broker prints."""
 
-    def __init__(self, binary, folder, by_name=False):
+    def __init__(self, binary, folder, by_name=False, options=(), files=None):
         self.binary = binary
         self.folder = folder
+        self.options = list(options)
+        self.files = files  # descriptors that it may have, if fewer than this process
         self.by_name = by_name  # found in PATH, as a person's shell would
         os.makedirs(folder)
         for chance in (1, 2, 3):
@@ -74,7 +76,9 @@ class Broker:
 
     def start(self):
         argv = ["seedlog" if self.by_name else self.binary]
-        argv += ["dev", "--port", str(self.port), "--data", self.path("data")]
+        argv += ["dev", "--port", str(self.port), "--data", self.path("data"), *self.options]
+        if self.files:
+            argv = ["prlimit", f"--nofile={self.files}", *argv]
         with open(self.path("out"), "wb") as out, open(self.path("err"), "wb") as err:
             self.process = subprocess.Popen(
                 bound(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment())

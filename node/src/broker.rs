@@ -16,6 +16,7 @@ use crate::disk::Executor;
 use crate::folder::Folder;
 use crate::operator::tell;
 use crate::shard_loop::{self, Event, Lanes};
+use crate::throttle::Throttle;
 
 /// `max.connections`.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -31,6 +32,8 @@ pub struct Options {
     pub shards: u16,
     /// First and largest size of each shard's journal, bytes.
     pub journal_bytes: (u64, u64),
+    /// For tests: bytes that the disk takes in a second, all shards together.
+    pub disk_bytes_per_second: Option<u64>,
 }
 
 /// Run a broker until it is told to stop. Returns the process' exit code.
@@ -90,10 +93,11 @@ impl Shards {
         let (halted, halts) = unbounded_channel();
         let (ready, readies) = unbounded_channel();
         let (sends, receives): (Vec<_>, Vec<_>) = (0..running).map(|_| unbounded_channel()).unzip();
+        let throttle = Throttle::new(options.disk_bytes_per_second);
         let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
         for (shard, events) in receives.into_iter().enumerate() {
             let shard = shard as u16;
-            let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)])
+            let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)], &throttle)
                 .map_err(|e| format!("no thread: {e}"))?;
             let lanes = Lanes {
                 events,

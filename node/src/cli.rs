@@ -36,6 +36,9 @@ enum Command {
         /// Largest size of each shard's journal, in bytes; a batch takes an eighth of it at most.
         #[arg(long, default_value_t = 128 << 20, value_parser = journal_bytes)]
         journal_max_bytes: u64,
+        /// For tests: a disk that takes no more than this.
+        #[arg(long, hide = true)]
+        disk_bytes_per_second: Option<u64>,
     },
     /// Topics.
     Topic {
@@ -134,6 +137,7 @@ pub fn run() -> ExitCode {
             shards,
             journal_initial_bytes,
             journal_max_bytes,
+            disk_bytes_per_second,
         } => {
             return dev(broker::Options {
                 listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
                     journal_initial_bytes.min(journal_max_bytes),
                     journal_max_bytes,
                 ),
+                disk_bytes_per_second,
             })
         }
         Command::Topic { command } => match command {

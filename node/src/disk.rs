@@ -19,6 +19,7 @@ use seedlog_core::disk::{DiskDone, DiskError, DiskOp, DiskRequest, DiskResult, P
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::shard_loop::Event;
+use crate::throttle::Throttle;
 
 /// Threads beside the journal's.
 const BACKGROUND: usize = 2;
@@ -45,11 +46,17 @@ pub struct Executor {
 
 impl Executor {
     /// Start the threads; completions go to `done`.
-    pub fn start(root: &Path, shard: u16, done: &UnboundedSender<Event>) -> io::Result<Executor> {
+    pub fn start(
+        root: &Path,
+        shard: u16,
+        done: &UnboundedSender<Event>,
+        throttle: &Throttle,
+    ) -> io::Result<Executor> {
         let spawn = |name: String| -> io::Result<Sender<DiskOp>> {
             let (send, receive) = channel();
             let done = done.clone();
-            let worker = Worker::new(root)?;
+            let mut worker = Worker::new(root)?;
+            worker.throttle = throttle.clone();
             let run = move || worker.run(&receive, &done);
             thread::Builder::new().name(name).spawn(run)?;
             Ok(send)
@@ -108,6 +115,7 @@ struct Worker {
     direct: Option<(String, Option<File>)>,
     /// Memory for direct writes, used again and again.
     buffer: Vec<u8>,
+    throttle: Throttle,
 }
 
 fn map_error(error: io::Error) -> DiskError {
@@ -126,6 +134,7 @@ impl Worker {
             open: BTreeMap::new(),
             direct: None,
             buffer: Vec::new(),
+            throttle: Throttle::default(),
         })
     }
 
@@ -273,6 +282,7 @@ impl Worker {
 
     fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> DiskResult {
         let size: usize = pieces.iter().map(Bytes::len).sum();
+        self.throttle.wait(size as u64);
         let whole = size.is_multiple_of(ALIGNED) && offset.is_multiple_of(ALIGNED as u64);
         if whole && sync && name.ends_with(".ring") {
             if let Some(done) = self.write_direct(name, offset, pieces) {
@@ -431,7 +441,7 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).expect("made");
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        let executor = Executor::start(&root, 0, &send).expect("started");
+        let executor = Executor::start(&root, 0, &send, &Throttle::default()).expect("started");
         let file: seedlog_core::disk::Path = "topics/a-0/x.log".into();
         let pieces = vec![Bytes::from_static(b"hello "), Bytes::from_static(b"world")];
         let requests = [

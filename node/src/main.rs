@@ -11,6 +11,7 @@ mod operator;
 mod panics;
 mod shard_loop;
 mod sockets;
+mod throttle;
 mod work;
 
 use std::process::ExitCode;
