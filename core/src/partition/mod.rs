@@ -9,6 +9,7 @@ mod producers;
 mod read;
 mod retain;
 mod write_behind;
+mod youngest;
 
 pub use append::{AppendError, Appended};
 pub use producers::{Producers, Verdict, PRODUCER_WINDOW};

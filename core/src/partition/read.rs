@@ -128,7 +128,7 @@ impl Replica {
         records
     }
 
-    fn rows_first(&self, segment: &Segment) -> ColdRead {
+    pub(super) fn rows_first(&self, segment: &Segment) -> ColdRead {
         let file = self.rows_path(segment.base);
         ColdRead::Rows {
             base: segment.base,
@@ -249,7 +249,7 @@ impl Replica {
         Self::inside(batch, batch.slice(HEAD_LEN.min(batch.len())..))
     }
 
-    fn inside(front: &[u8], records: Bytes) -> Place {
+    pub(super) fn inside(front: &[u8], records: Bytes) -> Place {
         // It was verified when it came in, or when it was read.
         head_alone(front).map_or(Place::Nowhere, |head| Place::Inside(head, records))
     }
@@ -260,29 +260,6 @@ impl Replica {
             *file == self.segment_path(segment.base) || *file == self.rows_path(segment.base)
         };
         self.segments.iter().any(names)
-    }
-
-    /// The largest timestamp that a batch bears, less than `below`: of what the log still holds, as
-    /// far as that is known. A segment or batch that the log start cuts may bear that of a record
-    /// before it, so who finds nothing there asks again with what it was given.
-    pub fn max_timestamp(&self, below: i64) -> Option<i64> {
-        let start = self.log_start;
-        let kept = |row: &&Row| row.next > start && row.next <= self.high_watermark;
-        let mut times: Vec<i64> = Vec::new();
-        for segment in self.segments.iter().filter(|segment| segment.end > start) {
-            match &segment.rows {
-                Some(rows) if segment.base < start => {
-                    times.extend(rows.iter().filter(kept).map(|row| row.max_timestamp))
-                }
-                _ => times.push(segment.max_timestamp),
-            }
-        }
-        let tail = self.tail.iter().map(|batch| &batch.row).filter(kept);
-        times.extend(tail.map(|row| row.max_timestamp));
-        times
-            .into_iter()
-            .filter(|time| (0..below).contains(time))
-            .max()
     }
 }
 

@@ -155,6 +155,15 @@ impl Ledger {
 }
 
 impl Shard {
+    /// The ledger's state, if it is hosted here and all of it is durable: for checkers.
+    pub fn durable_metadata(&self) -> Option<&Image> {
+        let settled = |ledger: &&Ledger| ledger.pending.is_empty();
+        self.ledger
+            .as_ref()
+            .filter(settled)
+            .map(|ledger| &ledger.hard)
+    }
+
     /// A shard's journal is open. Once all are, this incarnation begins.
     pub(super) fn shard_opened(
         &mut self,

@@ -23,7 +23,7 @@ pub(super) struct Lookup {
     timestamp: i64,
     /// Records below this offset are not meant, or were looked at.
     from: i64,
-    /// The youngest is looked for: `timestamp` is what a batch bears.
+    /// The first of the youngest is looked for; `timestamp` is then how young it is at least.
     youngest: bool,
 }
 
@@ -32,6 +32,8 @@ pub(super) struct Lookup {
 pub(super) struct Looking {
     lookup: Lookup,
     leader_epoch: i32,
+    /// Offset of the batch.
+    base: i64,
     /// Offset after the batch.
     next: i64,
 }
@@ -71,9 +73,7 @@ impl Shard {
                 Err(at(replica.log_start, epoch))
             }
             // The first of the youngest (KIP-734).
-            (None, -3) => replica
-                .max_timestamp(i64::MAX)
-                .ok_or_else(|| failed(ErrorCode::None)),
+            (None, -3) => Ok(0),
             (None, time) if time >= 0 => Ok(time),
             (None, _) => Err(failed(ErrorCode::InvalidRequest)),
         };
@@ -113,15 +113,14 @@ impl Shard {
         let Some(replica) = self.replicas.get(&id) else {
             return self.found_none(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
-        let mut place = replica.locate_time(lookup.timestamp, &mut lookup.from);
-        while lookup.youngest && place == Place::Nowhere {
-            // The log start cut that record off: the next youngest, then.
-            let Some(timestamp) = replica.max_timestamp(lookup.timestamp) else {
-                break;
-            };
-            (lookup.timestamp, lookup.from) = (timestamp, replica.log_start);
-            place = replica.locate_time(lookup.timestamp, &mut lookup.from);
-        }
+        let place = match lookup.youngest {
+            true => {
+                let (place, at_least) = replica.locate_youngest(&mut lookup.from);
+                lookup.timestamp = at_least;
+                place
+            }
+            false => replica.locate_time(lookup.timestamp, &mut lookup.from),
+        };
         match place {
             Place::Cold(read) => {
                 let purpose = ReadFor::Time(lookup);
@@ -147,6 +146,7 @@ impl Shard {
         let row = Looking {
             lookup,
             leader_epoch: head.leader_epoch,
+            base: head.base_offset,
             next: head.next_offset(),
         };
         self.work.insert(id, row);
@@ -177,6 +177,11 @@ impl Shard {
                 let index = lookup.id.index as i32;
                 let part = offset_part(index, offset, timestamp, row.leader_epoch);
                 self.looked(now, lookup, part, out);
+            }
+            // A batch without a record of the time it bears: the records before it are not known to be
+            // older than those after it.
+            WorkResult::Nothing if lookup.youngest && lookup.from <= row.base => {
+                self.found_none(now, lookup, ErrorCode::InvalidRecord, out)
             }
             WorkResult::Nothing => {
                 let from = row.next;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use seedlog_core::batch::BatchHead;
+use seedlog_core::metadata::Image;
 use seedlog_core::partition::{Replica, PRODUCER_WINDOW};
 use seedlog_core::shard::Shard;
 
@@ -142,7 +143,7 @@ impl World {
 
     fn replay_differs(&self, replayed: &[Shard]) -> Option<String> {
         let live = &self.broker.as_ref()?.shards;
-        let told = live.iter().find_map(|shard| image_differs(shard, replayed));
+        let told = metadata_differs(live, replayed);
         told.or_else(|| {
             let parts = self.history.partitions.keys();
             let mut whole = parts.filter(|part| !self.damaged.contains(part));
@@ -158,9 +159,24 @@ impl World {
     }
 }
 
+/// The ledger's state is what the log folds to, and so is the image of every shard that has heard all of
+/// it. One that has not is behind: a stop does not wait for a call that it gave up.
+fn metadata_differs(live: &[Shard], replayed: &[Shard]) -> Option<String> {
+    let replayed = replayed.first()?.image()?;
+    let host = live.first()?;
+    host.image()?;
+    let Some(hard) = host.durable_metadata() else {
+        // Not at rest: a record is on its way.
+        return None;
+    };
+    let whole = |image: &&Image| image.offset >= hard.offset;
+    let images = live.iter().filter_map(Shard::image).filter(whole);
+    let mut told = std::iter::once(hard).chain(images);
+    told.find_map(|live| image_differs(live, replayed))
+}
+
 /// A start counts itself, and may note where partitions stand; all else is the same.
-fn image_differs(live: &Shard, replayed: &[Shard]) -> Option<String> {
-    let (live, replayed) = (live.image()?, replayed.first()?.image()?);
+fn image_differs(live: &Image, replayed: &Image) -> Option<String> {
     let same = live.topics == replayed.topics
         && live.names == replayed.names
         && live.next_producer_id == replayed.next_producer_id;
