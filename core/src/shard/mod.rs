@@ -8,6 +8,7 @@ mod boot;
 mod carrying;
 mod checkpoints;
 mod dropping;
+mod epochs;
 mod flushing;
 mod gateway;
 mod host;
@@ -18,6 +19,7 @@ mod message;
 mod parts;
 mod reads;
 mod resharding;
+mod retention;
 mod stopping;
 
 pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
