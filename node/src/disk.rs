@@ -93,6 +93,7 @@ fn path_of(request: &DiskRequest) -> &str {
         | DiskRequest::Allocate { file, .. }
         | DiskRequest::Truncate { file, .. }
         | DiskRequest::Unlink { file } => file,
+        DiskRequest::RemoveDir { dir } => dir,
         DiskRequest::Rename { from, .. } => from,
         DiskRequest::SyncMany { .. } => "",
     }
@@ -168,6 +169,10 @@ impl Worker {
                 self.forget(&to);
                 fs::rename(self.root.join(&*from), self.root.join(&*to))
             }
+            DiskRequest::RemoveDir { dir } => match fs::remove_dir(self.root.join(&*dir)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
             DiskRequest::Unlink { file } => {
                 self.forget(&file);
                 match fs::remove_file(self.root.join(&*file)) {
@@ -353,7 +358,10 @@ impl Worker {
             .iter()
             .flat_map(|dir| Path::new(&**dir).ancestors())
             .collect();
-        all.iter().try_for_each(|dir| self.sync_one_dir(dir))
+        all.iter().try_for_each(|dir| match self.sync_one_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        })
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {

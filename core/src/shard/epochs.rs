@@ -27,19 +27,7 @@ impl Shard {
         if let Some(code) = Self::epoch_error(replica, current) {
             return failed(code);
         }
-        if asked == replica.leader_epoch {
-            let end_offset = replica.log_end;
-            return Part::Epoch(EpochEnd {
-                index,
-                error: ErrorCode::None,
-                leader_epoch: asked,
-                end_offset,
-            });
-        }
-        let (leader_epoch, end_offset) = match asked > replica.leader_epoch {
-            true => (-1, -1),
-            false => replica.epoch_end(asked).unwrap_or((-1, -1)),
-        };
+        let (leader_epoch, end_offset) = replica.epoch_end(asked);
         Part::Epoch(EpochEnd {
             index,
             error: ErrorCode::None,

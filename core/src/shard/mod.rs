@@ -21,6 +21,7 @@ mod reads;
 mod resharding;
 mod retention;
 mod stopping;
+mod unlinking;
 
 pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
 pub use resharding::shards_to_run;
@@ -47,6 +48,7 @@ use lookups::{Looking, Lookup};
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
 use stopping::Stopping;
+use unlinking::Unlinking;
 
 /// How often retention and producer expiry are looked at.
 const RETENTION_EVERY_MS: u64 = 5_000;
@@ -80,9 +82,15 @@ enum Purpose {
     Job(PartitionId, u64),
     SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
-    Found { named: bool },
+    Found {
+        named: bool,
+    },
     Leave,
-    Ignore,
+    /// The folder of a partition that is gone.
+    Remove(PartitionId),
+    SyncRemoved(Vec<PartitionId>),
+    /// Files of dropped segments.
+    Unlink(PartitionId),
 }
 
 /// One shard of a broker: a pure function of (config, seed, inputs).
@@ -123,6 +131,7 @@ pub struct Shard {
     arrivals: Arrivals,
     leaving: Option<Leaving>,
     stopping: Stopping,
+    unlinking: Unlinking,
 }
 
 impl Shard {
@@ -165,6 +174,7 @@ impl Shard {
             arrivals: Arrivals::new(),
             leaving: None,
             stopping: Stopping::default(),
+            unlinking: Unlinking::default(),
         };
         shard.disk(
             DiskRequest::List {
@@ -223,6 +233,8 @@ impl Shard {
         }
         self.resume_stalled(now, out);
         self.move_on(now, out);
+        self.remove_folders(now, out);
+        self.unlink_gone(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
         if self.stopping.asked {
@@ -246,7 +258,11 @@ impl Shard {
         let pause = |until: Instant| Some(until).filter(|until| until.0 > 0);
         let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
         let flush = self.flush_deadline();
-        [call, retention, attest, flush, growth, jobs]
+        let removes = self.stage == Stage::Ready && !self.stopping.asked;
+        let folders = journal.dropping.deadline().filter(|_| removes);
+        let removes = removes && self.image.is_some();
+        let files = self.unlinking.deadline().filter(|_| removes);
+        [call, retention, attest, flush, growth, jobs, folders, files]
             .into_iter()
             .flatten()
             .min()
@@ -324,7 +340,7 @@ impl Shard {
 
     fn disk_done(&mut self, now: Now, op: OpId, result: DiskResult, out: &mut Effects) {
         match self.ops.remove(&op) {
-            None | Some(Purpose::Ignore) => {}
+            None => {}
             Some(Purpose::ListJournal) => self.journal_listed(result, out),
             Some(Purpose::ReadJournal) => self.journal_read(now, result, out),
             Some(Purpose::Format) => self.formatted(result, out),
@@ -339,6 +355,9 @@ impl Shard {
             }
             Some(Purpose::Found { named }) => self.founded(now, named, result, out),
             Some(Purpose::Leave) => self.left(result, out),
+            Some(Purpose::Remove(id)) => self.removal_step(now, id, result, out),
+            Some(Purpose::SyncRemoved(ids)) => self.removed_synced(now, ids, result, out),
+            Some(Purpose::Unlink(id)) => self.unlink_step(now, id, result, out),
             Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
         }
     }

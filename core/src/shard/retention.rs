@@ -11,19 +11,18 @@ impl Shard {
     /// Retention, and producers long unseen.
     pub(super) fn retain(&mut self, now: Now, out: &mut Effects) {
         let trust = self.config.knobs.trust_producer_timestamps;
+        let ring = &self.journal.ring;
+        let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
         let mut starts = Vec::new();
         let mut behind = Vec::new();
         for replica in self.replicas.values_mut() {
             replica
                 .producers
                 .expire(now.wall_ms.saturating_sub(PRODUCER_EXPIRATION_MS));
-            if let Some(start) = replica.retention_start(now.wall_ms, trust) {
-                if start > replica.pending_start {
-                    starts.push((replica.id, start));
-                }
-            }
-            // Data that retention could drop must be in closed segments first.
-            if replica.tail_bytes as i64 >= replica.config.segment_bytes {
+            let due = replica.retention(now.wall_ms, &written, trust);
+            let start = due.start.filter(|start| *start > replica.pending_start);
+            starts.extend(start.map(|start| (replica.id, start)));
+            if due.write_behind && !replica.manifest_pending {
                 behind.push(replica.id);
             }
         }
