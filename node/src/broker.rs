@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
 use crate::disk::Executor;
 use crate::folder::Folder;
+use crate::limits::{raise_open_files, Descriptors};
 use crate::operator::tell;
 use crate::shard_loop::{self, Event, Lanes};
 
@@ -84,11 +85,23 @@ impl Shards {
         let (halted, halts) = unbounded_channel();
         let (ready, readies) = unbounded_channel();
         let (sends, receives): (Vec<_>, Vec<_>) = (0..running).map(|_| unbounded_channel()).unzip();
+        let files = Descriptors::divide(raise_open_files(), running);
+        if files.sockets == 0 {
+            let limit = files.limit;
+            return Err(format!(
+                "{limit} open files (ulimit -n) are too few for {running} shards and a client"
+            ));
+        }
         let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
         for (shard, events) in receives.into_iter().enumerate() {
             let shard = shard as u16;
-            let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)])
-                .map_err(|e| format!("no thread: {e}"))?;
+            let disk = Executor::start(
+                &folder.path,
+                shard,
+                files.per_thread,
+                &sends[usize::from(shard)],
+            )
+            .map_err(|e| format!("no thread: {e}"))?;
             let lanes = Lanes {
                 events,
                 shards: sends.clone(),

@@ -68,13 +68,17 @@ impl Replica {
         let mut files = Vec::new();
         let mut created = false;
         let mut pieces: (Vec<Bytes>, BytesMut, u64, u64) = Default::default();
-        let mut end = 0;
+        let (mut end, mut known) = (0, (u64::MAX, 0));
         let mut batches = std::mem::take(&mut self.tail);
         for batch in batches
             .iter_mut()
             .take_while(|batch| batch.row.next <= durable)
         {
-            let at_ms = written(batch.seq);
+            // Batches of one block follow each other.
+            if known.0 != batch.seq {
+                known = (batch.seq, written(batch.seq));
+            }
+            let at_ms = known.1;
             if self.must_roll(batch.row.size, at_ms) {
                 self.finish_pieces(&mut requests, &mut files, &mut pieces);
                 *rolled += u64::from(!self.segments.is_empty());

@@ -395,7 +395,7 @@ mod tests {
             index,
         };
         let long = "n".repeat(249);
-        let (one, other) = (format!("{long}"), format!("{}x", &long[..248]));
+        let (one, other) = (long.clone(), format!("{}x", &long[..248]));
         let folders = [
             folder_of(&one, id(1, 9_999)),
             folder_of(&other, id(2, 9_999)),

@@ -31,6 +31,10 @@ impl Disk {
         if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
             return Err(DiskError::Io);
         }
+        // As every file system that is in use: names of 255 bytes at most.
+        if file.split('/').any(|name| name.len() > 255) {
+            return Err(DiskError::Io);
+        }
         let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
         self.dirs.insert(dir.to_string());
         let bytes = self.files.entry(file.to_string()).or_default();
@@ -382,8 +386,8 @@ impl Broker {
             }
             "keep" => {
                 let label = option("as").expect("as=");
-                let names = self.disk.files.keys();
-                let name = names.cloned().find(|path| path.contains(rest[0]));
+                let mut names = self.disk.files.keys();
+                let name = names.find(|path| path.contains(rest[0])).cloned();
                 let name = name.expect("a file of that name");
                 let bytes = self.disk.files[&name].clone();
                 self.kept.insert(label, (name, bytes));
