@@ -157,6 +157,18 @@ pub enum Note {
         /// Its folder.
         dir: String,
     },
+    /// Files or the folder of a partition that are not needed any more cannot be removed; it is tried
+    /// again, and told once.
+    CannotRemove {
+        /// The folder.
+        dir: String,
+    },
+    /// No committed metadata knows this partition, and none says that its topic was deleted: it is kept
+    /// as it is, and not served.
+    Quarantined {
+        /// Its folder.
+        dir: String,
+    },
     /// A partition's tail was carried forward in the journal.
     Carried,
     /// Retention removed segments.

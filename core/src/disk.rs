@@ -62,7 +62,7 @@ pub enum DiskRequest {
     },
     /// Make the data of all these files, and the entries of all these folders, durable: a
     /// checkpoint of many partitions is one operation, and a driver may sync the whole file system
-    /// instead of a thousand files. A file that is gone by now counts as synced. An error says
+    /// instead of a thousand files. A file or folder that is gone by now counts as synced. An error says
     /// nothing about which of them failed.
     SyncMany {
         /// Files.
@@ -100,6 +100,13 @@ pub enum DiskRequest {
     Unlink {
         /// File.
         file: Path,
+    },
+    /// Remove an empty folder; an absent one is no error. One that is not empty stays, and that is an
+    /// error ([`DiskError::Io`]): who asks wants it gone. Durable only after [`DiskRequest::SyncDir`] on
+    /// its parent, and with it the absence of all that was in it.
+    RemoveDir {
+        /// Folder.
+        dir: Path,
     },
 }
 

@@ -45,14 +45,19 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accept from this listener, at most so many at a time.
-    pub fn new(listener: TcpListener, most: usize) -> Acceptor {
+    /// Accept from this listener, nobody before [`Acceptor::allow`].
+    pub fn new(listener: TcpListener) -> Acceptor {
         Acceptor {
             listener,
-            most,
+            most: 0,
             count: Arc::default(),
             told: false,
         }
+    }
+
+    /// So many connections may be open at a time.
+    pub fn allow(&mut self, most: usize) {
+        self.most = most;
     }
 
     /// The address it listens on.

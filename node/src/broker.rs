@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 use crate::acceptor::{Acceptor, Place};
 use crate::disk::Executor;
 use crate::folder::Folder;
+use crate::limits::{raise_open_files, Descriptors};
 use crate::operator::tell;
 use crate::shard_loop::{self, Event, Lanes};
 use crate::throttle::Throttle;
@@ -70,7 +71,7 @@ async fn serve(
         interrupt: signal(SignalKind::interrupt()).map_err(|e| e.to_string())?,
         terminate: signal(SignalKind::terminate()).map_err(|e| e.to_string())?,
     };
-    let mut acceptor = Acceptor::new(listener, CONNECTIONS_MAX);
+    let mut acceptor = Acceptor::new(listener);
     loop {
         let shards = Shards::start(options, folder, wanted)?;
         if shards.live(&mut acceptor, &mut signals, &greet).await? == Halt::Clean {
@@ -85,6 +86,8 @@ struct Shards {
     lanes: Vec<UnboundedSender<Event>>,
     halts: UnboundedReceiver<(ShardId, Halt)>,
     readies: UnboundedReceiver<ShardId>,
+    /// Sockets that there are descriptors for.
+    sockets: usize,
 }
 
 impl Shards {
@@ -93,12 +96,25 @@ impl Shards {
         let (halted, halts) = unbounded_channel();
         let (ready, readies) = unbounded_channel();
         let (sends, receives): (Vec<_>, Vec<_>) = (0..running).map(|_| unbounded_channel()).unzip();
+        let files = Descriptors::divide(raise_open_files(), running);
+        if files.sockets == 0 {
+            let limit = files.limit;
+            return Err(format!(
+                "{limit} open files (ulimit -n) are too few for {running} shards and a client"
+            ));
+        }
         let throttle = Throttle::new(options.disk_bytes_per_second);
         let work = crate::work::start(sends.clone()).map_err(|e| format!("no thread: {e}"))?;
         for (shard, events) in receives.into_iter().enumerate() {
             let shard = shard as u16;
-            let disk = Executor::start(&folder.path, shard, &sends[usize::from(shard)], &throttle)
-                .map_err(|e| format!("no thread: {e}"))?;
+            let disk = Executor::start(
+                &folder.path,
+                shard,
+                files.per_thread,
+                &sends[usize::from(shard)],
+                &throttle,
+            )
+            .map_err(|e| format!("no thread: {e}"))?;
             let lanes = Lanes {
                 events,
                 shards: sends.clone(),
@@ -115,6 +131,7 @@ impl Shards {
             lanes: sends,
             halts,
             readies,
+            sockets: usize::try_from(files.sockets).unwrap_or(usize::MAX),
         })
     }
 
@@ -125,6 +142,7 @@ impl Shards {
         signals: &mut Signals,
         greet: &impl Fn(SocketAddr),
     ) -> Result<Halt, String> {
+        acceptor.allow(self.sockets.min(CONNECTIONS_MAX));
         let local = acceptor.local_addr().map_err(|e| e.to_string())?;
         let wanted = usize::from(self.wanted);
         let mut stopping = false;

@@ -4,7 +4,7 @@
 //! wrote; others share the rest by file, so that one file's operations complete in issue order. An
 //! error is the answer, never retried.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,13 +18,14 @@ use seedlog_core::contract::Input;
 use seedlog_core::disk::{DiskDone, DiskError, DiskOp, DiskRequest, DiskResult, Path as DiskPath};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::open_files::OpenFiles;
 use crate::shard_loop::Event;
 use crate::throttle::Throttle;
 
-/// Threads beside the journal's.
-const BACKGROUND: usize = 2;
-/// Open files a thread keeps.
-const OPEN_FILES_MAX: usize = 64;
+/// Threads beside the journal's that open segments and keep them open.
+pub const BACKGROUND: usize = 2;
+/// The journal's thread keeps its file open, and one that is being made; the one that syncs keeps none.
+const JOURNAL_FILES: usize = 2;
 /// Slices in one system call (IOV_MAX).
 const SLICES_MAX: usize = 1024;
 /// From so many files on, one `syncfs` is cheaper than a sync per file even where others use the
@@ -45,27 +46,29 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Start the threads; completions go to `done`.
+    /// Start the threads; completions go to `done`. Each background thread keeps `files` open at most
+    /// (`limits.rs`).
     pub fn start(
         root: &Path,
         shard: u16,
+        files: usize,
         done: &UnboundedSender<Event>,
         throttle: &Throttle,
     ) -> io::Result<Executor> {
-        let spawn = |name: String| -> io::Result<Sender<DiskOp>> {
+        let spawn = |name: String, files: usize| -> io::Result<Sender<DiskOp>> {
             let (send, receive) = channel();
             let done = done.clone();
-            let mut worker = Worker::new(root)?;
+            let mut worker = Worker::new(root, files)?;
             worker.throttle = throttle.clone();
             let run = move || worker.run(&receive, &done);
             thread::Builder::new().name(name).spawn(run)?;
             Ok(send)
         };
-        let journal = spawn(format!("journal-{shard}"))?;
-        let background = (0..BACKGROUND).map(|n| spawn(format!("disk-{shard}-{n}")));
+        let journal = spawn(format!("journal-{shard}"), JOURNAL_FILES)?;
+        let background = (0..BACKGROUND).map(|n| spawn(format!("disk-{shard}-{n}"), files));
         Ok(Executor {
             journal,
-            syncs: spawn(format!("syncs-{shard}"))?,
+            syncs: spawn(format!("syncs-{shard}"), 1)?,
             background: background.collect::<io::Result<_>>()?,
         })
     }
@@ -100,6 +103,7 @@ fn path_of(request: &DiskRequest) -> &str {
         | DiskRequest::Allocate { file, .. }
         | DiskRequest::Truncate { file, .. }
         | DiskRequest::Unlink { file } => file,
+        DiskRequest::RemoveDir { dir } => dir,
         DiskRequest::Rename { from, .. } => from,
         DiskRequest::SyncMany { .. } => "",
     }
@@ -109,7 +113,7 @@ struct Worker {
     root: PathBuf,
     /// Open from the start: `syncfs` tells of errors since then.
     folder: File,
-    open: BTreeMap<String, File>,
+    open: OpenFiles,
     /// The file last written past the page cache, by name; `None` where the file system has no
     /// direct I/O.
     direct: Option<(String, Option<File>)>,
@@ -127,11 +131,11 @@ fn map_error(error: io::Error) -> DiskError {
 }
 
 impl Worker {
-    fn new(root: &Path) -> io::Result<Worker> {
+    fn new(root: &Path, files: usize) -> io::Result<Worker> {
         Ok(Worker {
             root: root.to_path_buf(),
             folder: File::open(root)?,
-            open: BTreeMap::new(),
+            open: OpenFiles::new(files),
             direct: None,
             buffer: Vec::new(),
             throttle: Throttle::default(),
@@ -177,6 +181,10 @@ impl Worker {
                 self.forget(&to);
                 fs::rename(self.root.join(&*from), self.root.join(&*to))
             }
+            DiskRequest::RemoveDir { dir } => match fs::remove_dir(self.root.join(&*dir)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
             DiskRequest::Unlink { file } => {
                 self.forget(&file);
                 match fs::remove_file(self.root.join(&*file)) {
@@ -196,7 +204,8 @@ impl Worker {
 
     /// The open file; `create` makes it, and its folders, when absent.
     fn file(&mut self, name: &str, create: bool) -> io::Result<&mut File> {
-        if !self.open.contains_key(name) {
+        if self.open.get(name).is_none() {
+            self.open.make_room();
             let path = self.root.join(name);
             let mut options = OpenOptions::new();
             options
@@ -211,13 +220,10 @@ impl Worker {
                 }
                 other => other?,
             };
-            if self.open.len() >= OPEN_FILES_MAX {
-                self.open.pop_first();
-            }
-            self.open.insert(name.to_string(), file);
+            self.open.keep(name, file);
         }
         self.open
-            .get_mut(name)
+            .get(name)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -363,7 +369,10 @@ impl Worker {
             .iter()
             .flat_map(|dir| Path::new(&**dir).ancestors())
             .collect();
-        all.iter().try_for_each(|dir| self.sync_one_dir(dir))
+        all.iter().try_for_each(|dir| match self.sync_one_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        })
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
@@ -406,7 +415,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("seedlog-direct-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(root.join("journal")).expect("made");
-        let mut worker = Worker::new(&root).expect("open");
+        let mut worker = Worker::new(&root, 1).expect("open");
         let page = |byte: u8| Bytes::from(vec![byte; ALIGNED]);
         let mut write = |name: &str, byte: u8| {
             let pieces = vec![page(byte)];
@@ -436,12 +445,48 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_folder_goes_and_a_gone_one_counts_as_synced() {
+        let root = std::env::temp_dir().join(format!("seedlog-rmdir-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("topics")).expect("made");
+        let mut worker = Worker::new(&root, 1).expect("open");
+        let (dir, file): (DiskPath, DiskPath) = ("topics/a-0".into(), "topics/a-0/x.log".into());
+        let pieces = vec![Bytes::from_static(b"x")];
+        let write = DiskRequest::Write {
+            file: file.clone(),
+            offset: 0,
+            pieces,
+            sync: false,
+        };
+        let remove = DiskRequest::RemoveDir { dir: dir.clone() };
+        let sync = DiskRequest::SyncMany {
+            files: vec![file.clone()],
+            dirs: vec![dir.clone()],
+        };
+        let steps = [
+            (remove.clone(), Ok(DiskDone::Done)),
+            (write, Ok(DiskDone::Done)),
+            (remove.clone(), Err(DiskError::Io)),
+            (DiskRequest::Unlink { file }, Ok(DiskDone::Done)),
+            (remove, Ok(DiskDone::Done)),
+            (DiskRequest::List { dir }, Ok(DiskDone::Listing(Vec::new()))),
+            (sync, Ok(DiskDone::Done)),
+        ];
+        for (step, (request, wanted)) in steps.into_iter().enumerate() {
+            assert_eq!(worker.carry_out(request), wanted, "step {step}");
+        }
+        assert!(!root.join("topics/a-0").exists());
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
     fn operations_on_one_file_end_in_order_and_do_what_they_say() {
         let root = std::env::temp_dir().join(format!("seedlog-disk-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).expect("made");
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        let executor = Executor::start(&root, 0, &send, &Throttle::default()).expect("started");
+        let executor =
+            Executor::start(&root, 0, 1, &send, &Throttle::default()).expect("started");
         let file: seedlog_core::disk::Path = "topics/a-0/x.log".into();
         let pieces = vec![Bytes::from_static(b"hello "), Bytes::from_static(b"world")];
         let requests = [

@@ -7,6 +7,8 @@ mod cli;
 mod commands;
 mod disk;
 mod folder;
+mod limits;
+mod open_files;
 mod operator;
 mod panics;
 mod shard_loop;

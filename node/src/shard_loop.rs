@@ -351,6 +351,13 @@ impl Loop {
                 Note::CannotWrite { dir } => tell(&format!(
                     "{dir}: its files cannot be written; the partition goes on in the journal while it can"
                 )),
+                Note::CannotRemove { dir } => tell(&format!(
+                    "{dir}: what is not needed any more cannot be removed; it is tried again"
+                )),
+                Note::Quarantined { dir } => tell(&format!(
+                    "{dir}: no committed metadata knows this partition, and none says that its topic \
+                     was deleted: it is kept as it is, and not served"
+                )),
                 Note::Resharding => {
                     tell("another number of shards is wanted than before: partitions move first")
                 }

@@ -41,6 +41,8 @@ pub struct SimDisk {
     writes: u64,
     /// Removed files whose removal is not durable.
     removed: BTreeMap<String, File>,
+    /// Removed folders whose removal is not durable.
+    removed_dirs: BTreeSet<String>,
     /// The next write of any file fails so.
     pub fail_write: Option<DiskError>,
     /// The next sync fails.
@@ -90,6 +92,12 @@ fn put(bytes: &mut Arc<Vec<u8>>, offset: usize, data: &[u8]) {
     bytes[offset..end].copy_from_slice(data);
 }
 
+/// The path is an entry of this folder.
+fn is_in(path: &str, dir: &str) -> bool {
+    path.rsplit_once('/')
+        .is_some_and(|(folder, _)| folder == dir)
+}
+
 impl SimDisk {
     /// Carry out one operation.
     pub fn run(&mut self, request: &DiskRequest) -> DiskResult {
@@ -127,13 +135,16 @@ impl SimDisk {
                 Ok(DiskDone::Done)
             }
             DiskRequest::SyncDir { dir } => {
-                let prefix = format!("{dir}/");
-                let inside = self
-                    .files
-                    .iter_mut()
-                    .filter(|(path, _)| path.starts_with(&prefix));
+                let inside = self.files.iter_mut().filter(|(path, _)| is_in(path, dir));
                 inside.for_each(|(_, file)| file.named = true);
-                self.removed.retain(|path, _| !path.starts_with(&prefix));
+                // A folder that is durably gone takes along what was in it.
+                let gone = std::mem::take(&mut self.removed_dirs);
+                let (gone, open) = gone.into_iter().partition(|path| is_in(path, dir));
+                self.removed_dirs = open;
+                let gone: BTreeSet<String> = gone;
+                let back =
+                    |path: &String| !is_in(path, dir) && !gone.iter().any(|d| is_in(path, d));
+                self.removed.retain(|path, _| back(path));
                 Ok(DiskDone::Done)
             }
             DiskRequest::Allocate { file, len } => self.allocate(file, *len as usize),
@@ -151,6 +162,13 @@ impl SimDisk {
                         ..file
                     },
                 );
+                Ok(DiskDone::Done)
+            }
+            DiskRequest::RemoveDir { dir } => {
+                if self.files.keys().any(|path| is_in(path, dir)) {
+                    return Err(DiskError::Io);
+                }
+                self.removed_dirs.insert(dir.to_string());
                 Ok(DiskDone::Done)
             }
             DiskRequest::Unlink { file } => {
@@ -264,6 +282,7 @@ impl SimDisk {
             name = other;
         }
         self.removed.remove(name);
+        self.removed_dirs.retain(|dir| !is_in(name, dir));
         let file = self.files.entry(name.to_string()).or_default();
         put(&mut file.cache, offset, taken);
         self.writes += 1;
@@ -340,6 +359,7 @@ impl SimDisk {
 
     /// Power is cut: what was not synced survives in part, in any order, torn at sectors.
     pub fn power_loss(&mut self, choices: &mut Choices) {
+        self.removed_dirs.clear();
         let fired = &mut self.fired;
         for (path, file) in std::mem::take(&mut self.removed) {
             if choices.chance(1, 2) {

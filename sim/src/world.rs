@@ -532,6 +532,8 @@ impl World {
             Note::Ready => self.mark("ready"),
             Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
+            Note::CannotRemove { .. } => self.mark("cannot-remove"),
+            Note::Quarantined { dir } => self.quarantined(dir),
             Note::Carried => self.mark("carried"),
             Note::CannotWrite { .. } => self.mark("cannot-write"),
             Note::Retained { .. } => self.mark("retained"),
@@ -545,6 +547,12 @@ impl World {
                 self.loss_told = true;
             }
         }
+    }
+
+    /// No fault of a plan takes metadata back: a partition that metadata does not know is deleted, or
+    /// metadata is lost.
+    fn quarantined(&mut self, dir: &str) {
+        self.history.violate("quarantine", dir.to_string());
     }
 
     fn halted(&mut self, halt: Halt) {
@@ -604,7 +612,9 @@ impl World {
 
 fn path_of(request: &DiskRequest) -> &str {
     match request {
-        DiskRequest::List { dir } | DiskRequest::SyncDir { dir } => dir,
+        DiskRequest::List { dir }
+        | DiskRequest::SyncDir { dir }
+        | DiskRequest::RemoveDir { dir } => dir,
         DiskRequest::Read { file, .. }
         | DiskRequest::Write { file, .. }
         | DiskRequest::Sync { file }

@@ -13,6 +13,8 @@ pub enum Frame {
     Create {
         /// The partition.
         partition: PartitionId,
+        /// Metadata offset at which its topic was seen: see [`crate::partition::Replica::seen`].
+        seen: i64,
         /// Folder below the data folder.
         dir: String,
     },
@@ -47,10 +49,13 @@ pub enum Frame {
         /// First offset of the first batch.
         base: i64,
     },
-    /// The partition is gone.
+    /// The partition is gone from this journal.
     Drop {
         /// The partition.
         partition: PartitionId,
+        /// Folder to be removed with all that is in it; empty if the partition moved to another
+        /// journal and its files are in use there.
+        dir: String,
     },
     /// Records of the metadata ledger, one atomic batch.
     Ledger {
@@ -103,6 +108,10 @@ pub fn batch_pieces(partition: PartitionId, seal: u32, head: &[u8], rest: Bytes)
     [out.freeze(), rest]
 }
 
+fn text(bytes: Bytes) -> Result<String, BadFrame> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| BadFrame)
+}
+
 impl Frame {
     /// The frame's bytes.
     pub fn encode(&self) -> Bytes {
@@ -111,8 +120,15 @@ impl Frame {
             index: 0,
         };
         let (kind, partition, body): (u8, PartitionId, Bytes) = match self {
-            Frame::Create { partition, dir } => {
-                (1, *partition, Bytes::copy_from_slice(dir.as_bytes()))
+            Frame::Create {
+                partition,
+                seen,
+                dir,
+            } => {
+                let mut body = BytesMut::with_capacity(8 + dir.len());
+                body.put_i64(*seen);
+                body.put_slice(dir.as_bytes());
+                (1, *partition, body.freeze())
             }
             Frame::Batch {
                 partition,
@@ -131,7 +147,9 @@ impl Frame {
                 (8, *partition, Bytes::copy_from_slice(&base.to_be_bytes()))
             }
             Frame::Manifest { partition, body } => (4, *partition, body.clone()),
-            Frame::Drop { partition } => (5, *partition, Bytes::new()),
+            Frame::Drop { partition, dir } => {
+                (5, *partition, Bytes::copy_from_slice(dir.as_bytes()))
+            }
             Frame::Ledger { offset, body } => (6, ledger(offset), body.clone()),
             Frame::LedgerSnapshot { offset, body } => (7, ledger(offset), body.clone()),
         };
@@ -162,10 +180,11 @@ impl Frame {
         let mut body = bytes.split_to(len);
         let offset = u128::from_be_bytes(topic) as i64;
         Ok(match kind {
-            1 => {
-                let dir = String::from_utf8(body.to_vec()).map_err(|_| BadFrame)?;
-                Frame::Create { partition, dir }
-            }
+            1 if body.len() >= 8 => Frame::Create {
+                partition,
+                seen: body.get_i64(),
+                dir: text(body)?,
+            },
             2 if body.len() >= 4 => Frame::Batch {
                 partition,
                 seal: body.get_u32(),
@@ -176,7 +195,10 @@ impl Frame {
                 offset: body.get_i64(),
             },
             4 => Frame::Manifest { partition, body },
-            5 => Frame::Drop { partition },
+            5 => Frame::Drop {
+                partition,
+                dir: text(body)?,
+            },
             6 => Frame::Ledger { offset, body },
             7 => Frame::LedgerSnapshot { offset, body },
             8 if body.len() == 8 => Frame::Carried {
@@ -201,6 +223,7 @@ mod tests {
         let frames = [
             Frame::Create {
                 partition,
+                seen: 17,
                 dir: "topics/a-3".into(),
             },
             Frame::Batch {
@@ -216,7 +239,14 @@ mod tests {
                 partition,
                 body: Bytes::from_static(b"m"),
             },
-            Frame::Drop { partition },
+            Frame::Drop {
+                partition,
+                dir: "topics/a-3".into(),
+            },
+            Frame::Drop {
+                partition,
+                dir: String::new(),
+            },
             Frame::Carried { partition, base: 7 },
             Frame::Ledger {
                 offset: 5,

@@ -1,6 +1,6 @@
 //! The journal ring: where blocks go, and which room is free.
 //!
-//! The file is two header pages and then a ring of 4 KiB pages. A block is a 64-byte header and
+//! The file is two header pages and then a ring of 4 KiB pages. A block is a 72-byte header and
 //! frames, padded to whole pages, and never wraps. A block that holds a frame still needed is never
 //! overwritten. The ring starts small and grows at its end while it is not wrapped.
 
@@ -14,15 +14,17 @@ pub const PAGE: u64 = 4096;
 /// First page of the ring: pages 0 and 1 are two copies of the file's header.
 pub const FIRST_PAGE: u64 = 2;
 /// Bytes of a block's header.
-pub const BLOCK_HEADER: usize = 64;
+pub const BLOCK_HEADER: usize = 72;
 /// Marks a block.
 pub const BLOCK_MAGIC: u32 = 0x5ed1_0b10;
 /// Marks the file's header page.
 pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
 /// Version of the journal's format. 2: a manifest says when each segment was last written to. 3: a
 /// block says whether later ones may be acknowledged without a sync. 4: the ledger counts journals,
-/// and a partition's tail may be carried forward.
-pub const FORMAT_VERSION: u32 = 4;
+/// and a partition's tail may be carried forward. 5: a block says when it was written, a partition's first
+/// frame and its manifest at which metadata offset its topic was seen, a manifest which dropped segments
+/// may still have files, and the frame that drops a partition which folder is to be removed.
+pub const FORMAT_VERSION: u32 = 5;
 
 /// Where a live block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct BlockPlace {
     pub page: u64,
     /// Pages.
     pub pages: u64,
+    /// Wall time when it was written, ms: what it holds was appended no later, and hardly sooner.
+    pub written_ms: i64,
 }
 
 /// The header of a block, as written.
@@ -58,10 +62,12 @@ pub struct BlockHeader {
     /// Blocks after this one may hold what was acknowledged without a sync, for a topic that opted
     /// out. A clean stop ends with a block that says no.
     pub loose: bool,
+    /// See [`BlockPlace::written_ms`].
+    pub written_ms: i64,
 }
 
 impl BlockHeader {
-    /// The 64 bytes.
+    /// Its bytes.
     pub fn encode(&self) -> [u8; BLOCK_HEADER] {
         let mut out = BytesMut::with_capacity(BLOCK_HEADER);
         out.put_u32(BLOCK_MAGIC);
@@ -74,6 +80,7 @@ impl BlockHeader {
         out.put_u64(self.attested);
         out.put_u64(self.tail);
         out.put_u8(u8::from(self.loose));
+        out.put_i64(self.written_ms);
         out.put_bytes(0, BLOCK_HEADER - 4 - out.len());
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
@@ -101,6 +108,7 @@ impl BlockHeader {
             attested: bytes.get_u64(),
             tail: bytes.get_u64(),
             loose: bytes.get_u8() == 1,
+            written_ms: bytes.get_i64(),
         })
     }
 
@@ -243,8 +251,21 @@ impl Ring {
             .is_none_or(|oldest| self.head > oldest.page)
     }
 
-    /// Build the next block at `page` from frames; the ring moves past it.
-    pub fn next_block(&mut self, page: u64, frames: Vec<Bytes>, tail: u64) -> (u64, Vec<Bytes>) {
+    /// When this block was written, if it is still live (wall time, ms).
+    pub fn written_ms(&self, seq: u64) -> Option<i64> {
+        let at = self.live.partition_point(|block| block.seq < seq);
+        let block = self.live.get(at).filter(|block| block.seq == seq);
+        block.map(|block| block.written_ms)
+    }
+
+    /// Build the next block at `page` from frames, at the wall time `now_ms`; the ring moves past it.
+    pub fn next_block(
+        &mut self,
+        page: u64,
+        frames: Vec<Bytes>,
+        tail: u64,
+        now_ms: i64,
+    ) -> (u64, Vec<Bytes>) {
         let mut crc = 0;
         let mut payload = 0;
         for piece in &frames {
@@ -261,6 +282,7 @@ impl Ring {
             attested: self.durable_seq,
             tail,
             loose: self.loose,
+            written_ms: now_ms,
         };
         let pages = header.pages();
         let padding = pages * PAGE - (BLOCK_HEADER + payload) as u64;
@@ -272,6 +294,7 @@ impl Ring {
             seq: header.seq,
             page,
             pages,
+            written_ms: now_ms,
         });
         self.head = page + pages;
         self.next_seq += 1;

@@ -244,6 +244,7 @@ fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
             seq: header.seq,
             page: *page,
             pages: header.pages(),
+            written_ms: header.written_ms,
         });
         out.head = page + header.pages();
         out.next_seq = header.seq + 1;
@@ -289,7 +290,7 @@ mod tests {
         let mut ring = Ring::fresh(9, 64);
         for offset in 0..blocks {
             let page = ring.room_for(1).expect("room");
-            let (seq, pieces) = ring.next_block(page, vec![frame(offset).encode()], 1);
+            let (seq, pieces) = ring.next_block(page, vec![frame(offset).encode()], 1, 7);
             ring.durable_seq = seq;
             ring.incarnation = 5;
             let at = (page * PAGE) as usize;
@@ -374,7 +375,7 @@ mod tests {
         found.ring.incarnation = 6;
         let (_, pieces) = found
             .ring
-            .next_block(FIRST_PAGE + 3, vec![frame(3).encode()], 1);
+            .next_block(FIRST_PAGE + 3, vec![frame(3).encode()], 1, 8);
         cut[at..at + PAGE as usize].copy_from_slice(&pieces.concat());
         let Found::Journal(found) = read(&cut) else {
             panic!("journal")

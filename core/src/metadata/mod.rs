@@ -64,7 +64,8 @@ impl Image {
             } => {
                 let mut effective = TopicConfig::default();
                 for (key, value) in configs {
-                    // Checked when the topic was created; a record is never refused.
+                    // Checked when the topic was created, and at each start when the log was read back
+                    // (`shard/ledger.rs`); a record is never refused.
                     let _ = effective.set(key, value);
                 }
                 self.names.insert(name.clone(), *id);

@@ -6,7 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{Producers, Replica, Segment};
 use crate::log::frame::Frame;
 
-const VERSION: u8 = 1;
+/// 2: where the topic was seen, and dropped segments.
+const VERSION: u8 = 2;
 
 impl Replica {
     /// The manifest for the segments as they are and `end`, the offset after their last batch.
@@ -15,6 +16,7 @@ impl Replica {
         out.put_u8(VERSION);
         out.put_i64(self.log_start.max(self.pending_start));
         out.put_i64(end);
+        out.put_i64(self.seen);
         out.put_u16(self.dir.len() as u16);
         out.put_slice(self.dir.as_bytes());
         out.put_u32(self.segments.len() as u32);
@@ -31,6 +33,10 @@ impl Replica {
         for (epoch, start) in &self.epochs {
             out.put_i32(*epoch);
             out.put_i64(*start);
+        }
+        out.put_u32((self.gone.len() + self.doomed.len()) as u32);
+        for base in self.gone.iter().chain(&self.doomed) {
+            out.put_i64(*base);
         }
         self.producers.encode(&mut out);
         out.freeze()
@@ -49,6 +55,7 @@ impl Replica {
         }
         self.log_start = bytes.try_get_i64().ok()?.max(self.log_start);
         let end = bytes.try_get_i64().ok()?;
+        self.seen = bytes.try_get_i64().ok()?;
         let dir_len = bytes.try_get_u16().ok()? as usize;
         if bytes.len() < dir_len {
             return None;
@@ -72,6 +79,10 @@ impl Replica {
             epochs.push((bytes.try_get_i32().ok()?, bytes.try_get_i64().ok()?));
         }
         self.epochs = epochs;
+        let mut dropped = Vec::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            dropped.push(bytes.try_get_i64().ok()?);
+        }
         // They were written down while the log start they are listed with was on its way.
         self.trim_epochs();
         self.producers = Producers::decode(&mut bytes)?;
@@ -86,10 +97,9 @@ impl Replica {
         // A log start read back on its own may have dropped a segment that a write-behind was just
         // adding to when it was staged: this manifest lists it, so its files stay.
         let listed: Vec<i64> = self.segments.iter().map(|segment| segment.base).collect();
-        for base in listed {
-            let files = [self.segment_path(base), self.rows_path(base)];
-            self.doomed.retain(|file| !files.contains(file));
-        }
+        let passed = |base: &i64| !listed.contains(base) && !dropped.contains(base);
+        self.doomed.retain(passed);
+        self.gone = dropped;
         Some(())
     }
 }
@@ -127,7 +137,7 @@ mod tests {
         };
         read_back.adopt_manifest(early, 1).expect("a manifest");
         assert_eq!(read_back.start_at(10), 1);
-        assert_eq!(read_back.doomed.len(), 2);
+        assert_eq!(read_back.doomed, [0]);
         read_back.adopt_manifest(late, 2).expect("a manifest");
         assert_eq!((read_back.log_start, read_back.log_end), (10, 15));
         assert!(read_back.doomed.is_empty(), "{:?}", read_back.doomed);

@@ -4,6 +4,7 @@
 //! is the durable end; nothing else here assumes that.
 
 mod append;
+mod epochs;
 mod manifest;
 mod producers;
 mod read;
@@ -14,6 +15,7 @@ mod youngest;
 pub use append::{AppendError, Appended};
 pub use producers::{Producers, Verdict, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
+pub use retain::Retention;
 pub use write_behind::Job;
 
 use bytes::Bytes;
@@ -50,10 +52,10 @@ pub struct Segment {
     pub row_count: u64,
     /// Largest timestamp, ms.
     pub max_timestamp: i64,
-    /// Wall time when it was begun, ms.
+    /// Wall time when its first batch was appended, ms.
     pub begun_ms: i64,
-    /// Wall time of the last write to it, ms. With `begun_ms` it bounds what a producer's clock can
-    /// do to retention (KIP-937).
+    /// Wall time when its last batch was appended, ms. With `begun_ms` it bounds what a producer's
+    /// clock can do to retention (KIP-937).
     pub last_ms: i64,
     /// Rows, when loaded.
     pub rows: Option<Vec<Row>>,
@@ -97,8 +99,17 @@ pub struct Replica {
     /// The next write-behind begins a new segment: after boot, and after a failed write, a file is
     /// never appended to again.
     pub roll_next: bool,
-    /// Files that may go once the manifest without them is durable.
-    pub doomed: Vec<Path>,
+    /// Base offsets of dropped segments, until a manifest without them is durable.
+    pub doomed: Vec<i64>,
+    /// Base offsets of dropped segments whose files may still be there: manifests name them until the
+    /// files are durably gone.
+    pub gone: Vec<i64>,
+    /// Metadata offset at which its topic was last seen by this replica: only metadata that is further
+    /// says, by not having the topic, that it was deleted (design.md section 4). `i64::MAX` once the
+    /// topic was missed in metadata that was not further: no later metadata can say so any more.
+    pub seen: i64,
+    /// No committed metadata knows it, and none says that it was deleted: it is kept and not served.
+    pub quarantined: bool,
     /// A manifest is owed though no data was written (segments dropped).
     pub manifest_owed: bool,
     /// A manifest is staged or in flight.
@@ -135,6 +146,9 @@ impl Replica {
             job: None,
             roll_next: true,
             doomed: Vec::new(),
+            gone: Vec::new(),
+            seen: -1,
+            quarantined: false,
             manifest_owed: false,
             manifest_pending: false,
             pending_start: 0,
@@ -153,11 +167,16 @@ impl Replica {
         self.awaits_manifest = Some(base);
     }
 
-    /// Offset up to which segments hold the log, when no write-behind is in progress.
+    /// Batches at the front of the tail that the log start has passed: they go with the next manifest.
+    pub fn passed(&self) -> usize {
+        let start = self.log_start;
+        self.tail.partition_point(|batch| batch.row.next <= start)
+    }
+
+    /// Offset from which on the tail alone holds the log, when no write-behind is in progress.
     pub fn covered_end(&self) -> i64 {
-        self.tail
-            .front()
-            .map_or(self.log_end, |batch| batch.row.base)
+        let first = self.tail.get(self.passed());
+        first.map_or(self.log_end, |batch| batch.row.base)
     }
 
     /// The segment file with this base offset, in Kafka's naming.
@@ -227,25 +246,6 @@ impl Replica {
         }
     }
 
-    /// The largest epoch not above `asked` and where it ends (KIP-279).
-    pub fn epoch_end(&self, asked: i32) -> Option<(i32, i64)> {
-        let index = self.epochs.iter().rposition(|(epoch, _)| *epoch <= asked)?;
-        let end = self
-            .epochs
-            .get(index + 1)
-            .map_or(self.log_end, |(_, start)| *start);
-        Some((self.epochs[index].0, end))
-    }
-
-    /// Note that `epoch` begins at `offset`, if it is new. One that holds no record, as the log start
-    /// has passed all of them, is forgotten (`LeaderEpochFileCache.java`).
-    pub fn note_epoch(&mut self, epoch: i32, offset: i64) {
-        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
-            self.epochs.retain(|(_, start)| *start < offset);
-            self.epochs.push((epoch, offset));
-        }
-    }
-
     /// Panics if an invariant is broken (P1, P2 of `failures.md`).
     pub fn check(&self) {
         assert!(
@@ -278,9 +278,9 @@ impl Replica {
                 self.id
             );
             next = Some(segment.end);
-            let doomed = |file: &Path| *file == self.segment_path(segment.base);
+            let mut dropped = self.doomed.iter().chain(&self.gone);
             assert!(
-                !self.doomed.iter().any(doomed),
+                dropped.all(|base| *base != segment.base),
                 "{:?}: a listed segment is to be unlinked",
                 self.id
             );

@@ -1,39 +1,148 @@
 //! Where the log starts: retention by time and bytes, and DeleteRecords.
 
-use super::Replica;
+use super::{Replica, Segment};
+
+/// What retention asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The log is to start here.
+    pub start: Option<i64>,
+    /// The tail is to be written behind: what retention drops in pieces must be in segments.
+    pub write_behind: bool,
+}
+
+/// A segment's share in retention, or that of the segment that is being filled: what its files hold
+/// and the tail that is to join them.
+struct Share {
+    size: u64,
+    max_timestamp: i64,
+    begun_ms: i64,
+    last_ms: i64,
+}
+
+impl Share {
+    fn of(segment: &Segment) -> Share {
+        Share {
+            size: segment.size,
+            max_timestamp: segment.max_timestamp,
+            begun_ms: segment.begun_ms,
+            last_ms: segment.last_ms.max(segment.begun_ms),
+        }
+    }
+}
 
 impl Replica {
-    /// The offset that retention lets the log start at, if it moved. Only whole closed segments go.
+    /// What retention asks for now. Whole segments go, oldest first; the one being filled too, with the
+    /// batches that are only in the journal, so that a quiet topic expires (Kafka rolls it and deletes
+    /// it): the log then starts at its end, and offsets go on. Nothing above the high watermark goes.
     ///
-    /// A segment's age counts from its largest timestamp, held between the times when it was begun
-    /// and last written to: a producer whose clock is wrong, or that brings in old records, neither
-    /// has them deleted at once nor keeps them for ever. `trust` is on only for M78.
-    pub fn retention_start(&self, now_ms: i64, trust: bool) -> Option<i64> {
-        let closed = self.segments.len().saturating_sub(1);
-        let mut start = None;
-        let mut bytes: u64 = self
-            .segments
-            .iter()
-            .map(|segment| segment.size)
-            .sum::<u64>()
-            + self.unwritten_bytes();
+    /// A segment's age counts from its largest timestamp, held between the times when its first and
+    /// its last batch were appended: a producer whose clock is wrong, or that brings in old records,
+    /// neither has them deleted at once nor keeps them for ever. Kafka has the first half of this only
+    /// as a bound on what it accepts (KIP-937), and where a topic lifts that bound
+    /// (`message.timestamp.after.max.ms`) a stamp ten days ahead keeps its segment ten days longer, and
+    /// one of the year 9999 for ever, with all that follows it. Here records go at the latest when
+    /// `retention.ms` have passed since the segment's last append, which is what an operator who sets
+    /// it for space or by law relies on; nobody needs records to stay for a stamp's sake.
+    /// `trust` is on only for M78.
+    ///
+    /// `written` says when a journal block was written; `now_ms` for one that is not yet.
+    pub fn retention(&self, now_ms: i64, written: &dyn Fn(u64) -> i64, trust: bool) -> Retention {
+        let mut due = Retention::default();
+        if self.quarantined {
+            return due;
+        }
+        let closed = self.closed_segments(written);
+        let sizes = self.segments.iter().map(|segment| segment.size);
+        let mut bytes: u64 = sizes.sum::<u64>() + self.unwritten_bytes();
+        let mut all = true;
         for segment in &self.segments[..closed] {
-            let (begun, last) = (segment.begun_ms, segment.last_ms.max(segment.begun_ms));
-            let time = match trust {
-                true => segment.max_timestamp.max(0),
-                false => segment.max_timestamp.clamp(begun, last),
-            };
-            let age = now_ms.saturating_sub(time);
-            let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
-            let limit = self.config.retention_bytes;
-            let big = limit >= 0 && bytes.saturating_sub(segment.size) >= limit as u64;
-            if !(old || big) {
+            let share = Share::of(segment);
+            if !self.is_due(&share, bytes, now_ms, trust) {
+                all = false;
                 break;
             }
-            bytes -= segment.size;
-            start = Some(segment.end);
+            bytes -= share.size;
+            due.start = Some(segment.end);
         }
-        start.filter(|start| *start > self.log_start && *start <= self.high_watermark)
+        if self.job.is_none() {
+            self.judge_active(closed, (bytes, all), now_ms, written, trust, &mut due);
+        }
+        let moves = |start: &i64| *start > self.log_start && *start <= self.high_watermark;
+        due.start = due.start.filter(moves);
+        due
+    }
+
+    /// Segments that nothing is added to any more.
+    fn closed_segments(&self, written: &dyn Fn(u64) -> i64) -> usize {
+        let count = self.segments.len();
+        match self.tail.front() {
+            Some(front) if self.job.is_none() => {
+                let joins = !self.must_roll(front.row.size, written(front.seq));
+                count - usize::from(joins)
+            }
+            _ => count.saturating_sub(1),
+        }
+    }
+
+    /// The segment that is being filled. `bytes` are its own and, if not `all` before it go, more.
+    fn judge_active(
+        &self,
+        closed: usize,
+        (bytes, all): (u64, bool),
+        now_ms: i64,
+        written: &dyn Fn(u64) -> i64,
+        trust: bool,
+        due: &mut Retention,
+    ) {
+        let mut share = self.segments.get(closed).map(Share::of);
+        if let (Some(front), Some(back)) = (self.tail.front(), self.tail.back()) {
+            let (begun_ms, last_ms) = (written(front.seq), written(back.seq));
+            let share = share.get_or_insert(Share {
+                size: 0,
+                max_timestamp: -1,
+                begun_ms,
+                last_ms,
+            });
+            share.size += self.tail_bytes;
+            share.last_ms = share.last_ms.max(last_ms);
+        }
+        let Some(mut share) = share.filter(|share| share.size > 0) else {
+            return;
+        };
+        // Kafka would have rolled while it was filled: written behind it becomes several segments.
+        let spans = share.last_ms - share.begun_ms >= self.config.segment_ms;
+        // Nothing is younger than its first append says, so the tail is rarely gone through.
+        let limit = self.config.retention_ms;
+        let may_be_old = limit >= 0 && (trust || now_ms.saturating_sub(share.begun_ms) > limit);
+        if may_be_old {
+            let times = self.tail.iter().map(|batch| batch.row.max_timestamp);
+            share.max_timestamp = times.fold(share.max_timestamp, i64::max);
+        }
+        let expired = all && !spans && self.is_due(&share, bytes, now_ms, trust);
+        if expired && self.log_end <= self.high_watermark {
+            due.start = Some(self.log_end);
+            return;
+        }
+        let old = now_ms.saturating_sub(share.begun_ms) >= self.config.segment_ms;
+        let full = self.tail_bytes as i64 >= self.config.segment_bytes;
+        due.write_behind = (old || full) && !self.tail.is_empty();
+    }
+
+    /// A segment is too old, or the log of `bytes` in all, it and what comes after it, is large enough
+    /// without it.
+    fn is_due(&self, share: &Share, bytes: u64, now_ms: i64, trust: bool) -> bool {
+        let time = match trust {
+            true => share.max_timestamp.max(0),
+            // A wall clock that was set back makes the last append seem older than the first.
+            false => share
+                .max_timestamp
+                .clamp(share.begun_ms, share.last_ms.max(share.begun_ms)),
+        };
+        let age = now_ms.saturating_sub(time);
+        let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
+        let limit = self.config.retention_bytes;
+        old || (limit >= 0 && bytes.saturating_sub(share.size) >= limit as u64)
     }
 
     fn unwritten_bytes(&self) -> u64 {
@@ -44,34 +153,26 @@ impl Replica {
     }
 
     /// The log start is durably at `offset`: segments below it are no longer listed, and their files
-    /// go once a manifest without them is durable. Returns how many were dropped.
+    /// go once a manifest without them is durable; so do batches that are only in the journal. Returns
+    /// how many segments were dropped.
     pub fn start_at(&mut self, offset: i64) -> u64 {
         self.log_start = self.log_start.max(offset);
+        let dropped = self.drop_passed();
+        self.trim_epochs();
+        dropped
+    }
+
+    /// Drop the segments that the log start has passed, and owe a manifest that says so.
+    pub(super) fn drop_passed(&mut self) -> u64 {
         let mut dropped = 0;
         // The newest segment stays while a write-behind may be using it.
         let kept = usize::from(self.job.is_some());
         while self.segments.len() > kept && self.segments[0].end <= self.log_start {
             let gone = self.segments.remove(0);
-            self.doomed.push(self.segment_path(gone.base));
-            self.doomed.push(self.rows_path(gone.base));
+            self.doomed.push(gone.base);
             dropped += 1;
         }
-        self.trim_epochs();
-        self.manifest_owed |= dropped > 0;
+        self.manifest_owed |= dropped > 0 || self.passed() > 0;
         dropped
-    }
-
-    /// Epochs that ended before the log starts are forgotten; the first one begins with the log.
-    pub(super) fn trim_epochs(&mut self) {
-        let start = self.log_start;
-        let later = self
-            .epochs
-            .iter()
-            .rposition(|(_, first)| *first <= start)
-            .unwrap_or(0);
-        self.epochs.drain(..later);
-        if let Some((_, first)) = self.epochs.first_mut() {
-            *first = (*first).max(start);
-        }
     }
 }

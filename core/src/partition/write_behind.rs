@@ -45,9 +45,16 @@ pub enum Job {
 
 impl Replica {
     /// Begin writing every durable tail batch behind. Returns the operations; none if there is
-    /// nothing to do. Segments roll by size and age here.
-    pub fn begin_write_behind(&mut self, now_ms: i64, rolled: &mut u64) -> Vec<DiskRequest> {
+    /// nothing to do, or if a manifest must first take out what the log start has passed. Segments roll
+    /// by size and age here, as if each batch had been written when it was appended: `written` says
+    /// when that was, by the block it is in.
+    pub fn begin_write_behind(
+        &mut self,
+        written: &dyn Fn(u64) -> i64,
+        rolled: &mut u64,
+    ) -> Vec<DiskRequest> {
         if self.job.is_some()
+            || self.passed() > 0
             || self
                 .tail
                 .front()
@@ -61,16 +68,21 @@ impl Replica {
         let mut files = Vec::new();
         let mut created = false;
         let mut pieces: (Vec<Bytes>, BytesMut, u64, u64) = Default::default();
-        let mut end = 0;
+        let (mut end, mut known) = (0, (u64::MAX, 0));
         let mut batches = std::mem::take(&mut self.tail);
         for batch in batches
             .iter_mut()
             .take_while(|batch| batch.row.next <= durable)
         {
-            if self.must_roll(batch.row.size, now_ms) {
+            // Batches of one block follow each other.
+            if known.0 != batch.seq {
+                known = (batch.seq, written(batch.seq));
+            }
+            let at_ms = known.1;
+            if self.must_roll(batch.row.size, at_ms) {
                 self.finish_pieces(&mut requests, &mut files, &mut pieces);
                 *rolled += u64::from(!self.segments.is_empty());
-                self.start_segment(batch.row.base, now_ms, &mut requests);
+                self.start_segment(batch.row.base, at_ms, &mut requests);
                 created = true;
             }
             let Some(segment) = self.segments.last_mut() else {
@@ -85,7 +97,7 @@ impl Replica {
             segment.size += u64::from(batch.row.size);
             segment.row_count += 1;
             segment.end = batch.row.next;
-            segment.last_ms = now_ms;
+            segment.last_ms = at_ms;
             segment.max_timestamp = segment.max_timestamp.max(batch.row.max_timestamp);
             if let Some(rows) = &mut segment.rows {
                 rows.push(batch.row);
@@ -103,16 +115,17 @@ impl Replica {
         requests
     }
 
-    fn must_roll(&self, size: u32, now_ms: i64) -> bool {
+    /// A batch of this size, appended at this wall time, begins a new segment.
+    pub(super) fn must_roll(&self, size: u32, at_ms: i64) -> bool {
         let Some(segment) = self.segments.last() else {
             return true;
         };
         let full = segment.size + u64::from(size) > self.config.segment_bytes as u64;
-        let old = now_ms.saturating_sub(segment.begun_ms) >= self.config.segment_ms;
+        let old = at_ms.saturating_sub(segment.begun_ms) >= self.config.segment_ms;
         self.roll_next || (segment.size > 0 && (full || old))
     }
 
-    fn start_segment(&mut self, base: i64, now_ms: i64, requests: &mut Vec<DiskRequest>) {
+    fn start_segment(&mut self, base: i64, at_ms: i64, requests: &mut Vec<DiskRequest>) {
         // A crash may have left a file of this name that no manifest knows.
         requests.push(DiskRequest::Unlink {
             file: self.segment_path(base),
@@ -121,8 +134,8 @@ impl Replica {
             file: self.rows_path(base),
         });
         // The name is in use again: an older file of it is unlinked now, not later.
-        let names = [self.segment_path(base), self.rows_path(base)];
-        self.doomed.retain(|file| !names.contains(file));
+        self.doomed.retain(|dropped| *dropped != base);
+        self.gone.retain(|dropped| *dropped != base);
         self.roll_next = false;
         self.segments.push(Segment {
             base,
@@ -130,8 +143,8 @@ impl Replica {
             size: 0,
             row_count: 0,
             max_timestamp: -1,
-            begun_ms: now_ms,
-            last_ms: now_ms,
+            begun_ms: at_ms,
+            last_ms: at_ms,
             rows: Some(Vec::new()),
         });
     }
@@ -217,18 +230,30 @@ impl Replica {
         }
     }
 
-    /// The manifest is durable in journal block `seq`: the batches it covers leave the tail.
-    /// Returns files that may go now.
-    pub fn manifest_durable(&mut self, end: i64, seq: u64) -> Vec<Path> {
-        self.job = None;
-        self.manifest_seq = seq;
+    /// A manifest is durable in journal block `seq`: the batches below `end` leave the tail, and the
+    /// files of the segments that were `dropped` when it was staged may go. `job` if it completes a
+    /// write-behind.
+    pub fn manifest_durable(&mut self, end: i64, seq: u64, dropped: &[i64], job: bool) {
+        if job {
+            self.job = None;
+        }
+        self.manifest_seq = self.manifest_seq.max(seq);
         while self.tail.front().is_some_and(|batch| batch.row.next <= end) {
             if let Some(batch) = self.tail.pop_front() {
                 self.tail_bytes -= u64::from(batch.row.size);
             }
         }
         self.forget_sealed_rows();
-        std::mem::take(&mut self.doomed)
+        let (gone, doomed) = std::mem::take(&mut self.doomed)
+            .into_iter()
+            .partition(|base| dropped.contains(base));
+        self.doomed = doomed;
+        let gone: Vec<i64> = gone;
+        self.gone.extend(gone);
+        // A write-behind that was under way when the log start passed its segment held that back.
+        if self.job.is_none() {
+            self.drop_passed();
+        }
     }
 
     /// A write or sync of the job failed. The files it touched are not trusted beyond what the last

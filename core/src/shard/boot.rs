@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::dropping::TOPICS;
 use super::journaling::{Journal, Mark};
-use super::ledger::FOUNDED;
+use super::ledger::{Ledger, FOUNDED};
 use super::{NeighbourMessage, Purpose, Shard, Stage};
 use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
@@ -100,6 +101,9 @@ impl Shard {
             );
             return self.halt(reason, out);
         }
+        if let Some(Err(reason)) = self.ledger.as_ref().map(Ledger::check_replayed) {
+            return self.halt(format!("{}: {reason}", self.journal.path), out);
+        }
         let fresh = self.journal.ring.live.is_empty();
         self.open_journal(fresh, out);
     }
@@ -107,12 +111,17 @@ impl Shard {
     fn replay(&mut self, now: Now, seq: u64, frame: Frame) -> Result<(), String> {
         let cluster = self.config.cluster_id;
         match frame {
-            Frame::Create { partition, dir } => {
+            Frame::Create {
+                partition,
+                seen,
+                dir,
+            } => {
                 let replica = Replica::empty(partition, cluster, dir);
                 self.replicas.insert(
                     partition,
                     Replica {
                         manifest_seq: seq,
+                        seen,
                         ..replica
                     },
                 );
@@ -144,7 +153,11 @@ impl Shard {
             Frame::Carried { partition, base } => {
                 self.replica_at(partition).skip_to(base);
             }
-            Frame::Drop { partition } => drop(self.replicas.remove(&partition)),
+            Frame::Drop { partition, dir } => {
+                self.replicas.remove(&partition);
+                self.owed.remove(&partition);
+                self.journal.dropping.replay(partition, dir, seq);
+            }
             Frame::Ledger { .. } | Frame::LedgerSnapshot { .. } => {
                 let ledger = self
                     .ledger
@@ -243,7 +256,7 @@ impl Shard {
         };
         for id in touched {
             if image.topic_of(id).is_none() {
-                self.drop_replica(now, id, out);
+                self.miss_topic(now, id, first, offset, out);
             }
         }
         self.host_new(&image, first, records);
@@ -296,35 +309,123 @@ impl Shard {
                     continue;
                 }
                 if !self.replicas.contains_key(&id) {
-                    let tag: String = topic_id.0[..4]
-                        .iter()
-                        .map(|byte| format!("{byte:02x}"))
-                        .collect();
-                    let dir = format!("topics/{}-{index}.{tag}", topic.name);
+                    let dir = folder_of(&topic.name, id);
+                    let seen = image.offset;
                     self.replicas
                         .insert(id, Replica::empty(id, self.config.cluster_id, dir.clone()));
-                    let frame = Frame::Create { partition: id, dir }.encode();
+                    let frame = Frame::Create {
+                        partition: id,
+                        seen,
+                        dir,
+                    }
+                    .encode();
                     self.journal.stage([frame], Mark::Created(id));
                 }
                 if let Some(replica) = self.replicas.get_mut(&id) {
                     replica.config = topic.effective;
                     replica.leader_epoch = image.incarnation;
+                    (replica.seen, replica.quarantined) = (image.offset, false);
                 }
             }
         }
     }
 
+    /// Committed metadata up to `offset` does not have the topic of a replica that is here. If it is
+    /// told that the topic was removed, or is further than that which had it, the topic was deleted
+    /// (design.md section 4). Metadata that is not further has gone back: it knows nothing of the topic.
+    fn miss_topic(
+        &mut self,
+        now: Now,
+        id: PartitionId,
+        first: bool,
+        offset: i64,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        if !first || offset > replica.seen {
+            return self.drop_replica(now, id, out);
+        }
+        replica.quarantined = true;
+        let dir = replica.dir.clone();
+        out.notes.push(Note::Quarantined { dir });
+        // Metadata that has gone back will be further one day, and say no more about it then.
+        if replica.seen < i64::MAX {
+            replica.seen = i64::MAX;
+            replica.manifest_owed = true;
+            self.owed.insert(id);
+        }
+    }
+
     fn drop_replica(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
-        let Some(mut replica) = self.replicas.remove(&id) else {
+        let Some(replica) = self.replicas.remove(&id) else {
             return;
         };
         self.journal.jobs -= usize::from(replica.job.is_some());
-        let mut files = std::mem::take(&mut replica.doomed);
-        for segment in &replica.segments {
-            files.push(replica.segment_path(segment.base));
-            files.push(replica.rows_path(segment.base));
-        }
-        self.stage_drop(&replica, Mark::Dropped(id, files));
+        self.stage_drop(&replica, false);
         self.drain(now, id, out);
+    }
+}
+
+/// Most characters of a topic's name in a folder's.
+const NAME_MAX: usize = 180;
+
+/// The folder of a new replica: the topic's name as far as it fits, the index, and the topic's id. File
+/// systems take names of 255 bytes, and a topic's may have 249. The id alone tells folders apart: names
+/// may be alike as far as they fit, and one name may come again for another topic.
+fn folder_of(name: &str, id: PartitionId) -> String {
+    let name: String = name.chars().take(NAME_MAX).collect();
+    let topic: String = id
+        .topic
+        .0
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{TOPICS}/{name}-{}.{topic}", id.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Uuid;
+
+    #[test]
+    fn a_folder_fits_and_is_its_own() {
+        let id = |topic: u8, index| PartitionId {
+            topic: Uuid([topic; 16]),
+            index,
+        };
+        let long = "n".repeat(249);
+        let (one, other) = (long.clone(), format!("{}x", &long[..248]));
+        let folders = [
+            folder_of(&one, id(1, 9_999)),
+            folder_of(&other, id(2, 9_999)),
+            folder_of(&one, id(3, 9_999)),
+            folder_of(&one, id(1, 999)),
+            folder_of(&one, id(1, u32::MAX)),
+        ];
+        for (at, folder) in folders.iter().enumerate() {
+            let name = folder.strip_prefix("topics/").expect("below it");
+            assert!(name.len() <= 255, "{name} has {} bytes", name.len());
+            assert!(!folders[..at].contains(folder), "{folder} twice");
+        }
+        let short = folder_of("a.b_c", id(0xab, 3));
+        assert_eq!(short, "topics/a.b_c-3.abababababababababababababababab");
+        // An id that begins alike is another id: the whole of it is in the name.
+        let mut last = [7; 16];
+        last[15] = 8;
+        let (id, index) = (Uuid(last), 0);
+        let twin = folder_of("a", PartitionId { topic: id, index });
+        assert_ne!(
+            twin,
+            folder_of(
+                "a",
+                PartitionId {
+                    topic: Uuid([7; 16]),
+                    index
+                }
+            )
+        );
     }
 }

@@ -60,13 +60,19 @@ impl Shard {
             base: covered,
         };
         let mut frames = vec![begun.encode()];
-        for batch in &replica.tail {
+        for batch in replica.tail.range(replica.passed()..) {
             frames.extend(replica.frame_of(batch));
         }
         frames.push(replica.manifest_frame(covered));
         replica.manifest_owed = false;
         replica.manifest_pending = true;
-        self.journal.stage(frames, Mark::Carried(id, end));
+        let mark = Mark::Carried {
+            id,
+            base: covered,
+            end,
+            dropped: replica.doomed.clone(),
+        };
+        self.journal.stage(frames, mark);
         out.notes.push(Note::Carried);
     }
 

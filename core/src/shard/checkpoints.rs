@@ -39,7 +39,7 @@ impl Shard {
             .as_ref()
             .map_or(u64::MAX, |ledger| ledger.oldest_seq);
         let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
-        let first = first.min(self.oldest_dropping().unwrap_or(u64::MAX));
+        let first = first.min(self.journal.dropping.oldest().unwrap_or(u64::MAX));
         self.journal.tail = first
             .min(ledger)
             .min(self.journal.ring.next_seq)
@@ -55,6 +55,7 @@ impl Shard {
         if ledger < horizon {
             self.stage_snapshot();
         }
+        self.carry_drops(horizon);
         for (seq, id) in oldest {
             if seq >= horizon || self.journal.jobs >= self.journal.jobs_max() {
                 break;
@@ -92,7 +93,7 @@ impl Shard {
         };
         // What is staged is on its way; more of it would only wait behind it. A write-behind does not.
         let crowded = self.journal.staged_bytes > self.journal.block_bytes_max() / 2;
-        if replica.tail.is_empty() {
+        if replica.tail.len() == replica.passed() {
             if !crowded {
                 self.stage_manifest(id, None);
             }
@@ -122,7 +123,9 @@ impl Shard {
             return;
         };
         let mut rolled = 0;
-        let requests = replica.begin_write_behind(now.wall_ms, &mut rolled);
+        let ring = &self.journal.ring;
+        let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
+        let requests = replica.begin_write_behind(&written, &mut rolled);
         if requests.is_empty() {
             return;
         }
@@ -209,7 +212,13 @@ impl Shard {
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
         let frame = replica.manifest_frame(end);
-        self.journal.stage([frame], Mark::Manifest(id, job_end));
+        let mark = Mark::Manifest {
+            id,
+            end,
+            job: job_end.is_some(),
+            dropped: replica.doomed.clone(),
+        };
+        self.journal.stage([frame], mark);
     }
 
     /// Manifests that only drop segments or note a new log start.

@@ -13,9 +13,6 @@ use crate::log::frame::Frame;
 use crate::partition::{Found, Replica};
 use crate::time::Now;
 
-/// Producers unseen for this long are forgotten (`producer.id.expiration.ms`, Kafka's default).
-const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
-
 /// An ask being worked on.
 #[derive(Clone, Debug)]
 pub(super) struct AskRow {
@@ -355,16 +352,6 @@ impl Shard {
         }
     }
 
-    /// Does the client's view of the leader epoch fit (KIP-320)?
-    pub(super) fn epoch_error(replica: &Replica, current: i32) -> Option<ErrorCode> {
-        match current {
-            -1 => None,
-            epoch if epoch < replica.leader_epoch => Some(ErrorCode::FencedLeaderEpoch),
-            epoch if epoch > replica.leader_epoch => Some(ErrorCode::UnknownLeaderEpoch),
-            _ => None,
-        }
-    }
-
     pub(super) fn fetched(replica: &Replica, records: Vec<bytes::Bytes>) -> Part {
         Part::Fetched(PartitionFetched {
             index: replica.id.index as i32,
@@ -424,36 +411,6 @@ impl Shard {
         }
     }
 
-    fn epoch_end(&self, id: PartitionId, current: i32, asked: i32) -> Part {
-        let index = id.index as i32;
-        let failed = |code| PartAsk::Epoch(current, asked).failed(index, code, None);
-        let Some(replica) = self.replicas.get(&id) else {
-            return failed(ErrorCode::UnknownTopicOrPartition);
-        };
-        if let Some(code) = Self::epoch_error(replica, current) {
-            return failed(code);
-        }
-        if asked == replica.leader_epoch {
-            let end_offset = replica.log_end;
-            return Part::Epoch(EpochEnd {
-                index,
-                error: ErrorCode::None,
-                leader_epoch: asked,
-                end_offset,
-            });
-        }
-        let (leader_epoch, end_offset) = match asked > replica.leader_epoch {
-            true => (-1, -1),
-            false => replica.epoch_end(asked).unwrap_or((-1, -1)),
-        };
-        Part::Epoch(EpochEnd {
-            index,
-            error: ErrorCode::None,
-            leader_epoch,
-            end_offset,
-        })
-    }
-
     /// DeleteRecords: the new log start takes effect, and is answered, once it is durable.
     fn delete(
         &mut self,
@@ -484,7 +441,12 @@ impl Shard {
         self.stage_log_start(id, target, Some((ask, slot)));
     }
 
-    fn stage_log_start(&mut self, id: PartitionId, offset: i64, reply: Option<(u64, u32)>) {
+    pub(super) fn stage_log_start(
+        &mut self,
+        id: PartitionId,
+        offset: i64,
+        reply: Option<(u64, u32)>,
+    ) {
         if let Some(replica) = self.replicas.get_mut(&id) {
             replica.pending_start = replica.pending_start.max(offset);
             let frame = Frame::LogStart {
@@ -524,33 +486,6 @@ impl Shard {
             }
             None if segments > 0 => out.notes.push(Note::Retained { segments }),
             None => {}
-        }
-    }
-
-    /// Retention, and producers long unseen.
-    pub(super) fn retain(&mut self, now: Now, out: &mut Effects) {
-        let trust = self.config.knobs.trust_producer_timestamps;
-        let mut starts = Vec::new();
-        let mut behind = Vec::new();
-        for replica in self.replicas.values_mut() {
-            replica
-                .producers
-                .expire(now.wall_ms.saturating_sub(PRODUCER_EXPIRATION_MS));
-            if let Some(start) = replica.retention_start(now.wall_ms, trust) {
-                if start > replica.pending_start {
-                    starts.push((replica.id, start));
-                }
-            }
-            // Data that retention could drop must be in closed segments first.
-            if replica.tail_bytes as i64 >= replica.config.segment_bytes {
-                behind.push(replica.id);
-            }
-        }
-        for (id, start) in starts {
-            self.stage_log_start(id, start, None);
-        }
-        for id in behind {
-            self.start_job(now, id, out);
         }
     }
 }

@@ -48,18 +48,36 @@ pub(super) enum Mark {
     Batches(PartitionId, i64),
     /// The partition's first frame.
     Created(PartitionId),
-    /// A manifest; with the end of the job it completes.
-    Manifest(PartitionId, Option<i64>),
+    /// A manifest.
+    Manifest {
+        /// Which partition's.
+        id: PartitionId,
+        /// Batches below it are in segments, or below the log start.
+        end: i64,
+        /// It completes a write-behind.
+        job: bool,
+        /// Segments that it does not list any more.
+        dropped: Vec<i64>,
+    },
     /// A new log start, and the ask that waits for it.
     LogStart(PartitionId, i64, Option<(u64, u32)>),
-    /// The partition's tail up to this offset once more, and a manifest.
-    Carried(PartitionId, i64),
+    /// The partition's tail once more, and a manifest.
+    Carried {
+        /// Which partition's.
+        id: PartitionId,
+        /// From this offset on.
+        base: i64,
+        /// Up to this one.
+        end: i64,
+        /// Segments that the manifest does not list any more.
+        dropped: Vec<i64>,
+    },
     /// The partition came from another shard.
     Arrived(PartitionId),
     /// The partition went to another shard.
     MovedOut(PartitionId),
-    /// The partition is gone; these files may go.
-    Dropped(PartitionId, Vec<Path>),
+    /// The partition is gone; its folder may go.
+    Dropped(PartitionId),
     /// The journal's first block: it exists from here on.
     Founded,
     /// Ledger records below this offset.
@@ -124,7 +142,7 @@ impl Journal {
             attested: 0,
             attest_at: None,
             unsynced: BTreeMap::new(),
-            dropping: Dropping::new(),
+            dropping: Dropping::default(),
             flush_at: None,
             jobs: 0,
             written: Vec::new(),
@@ -246,11 +264,13 @@ impl Shard {
         let replicas = self.replicas.values().map(Replica::oldest_seq);
         let needed = replicas.chain(ledger.map(|ledger| ledger.oldest_seq));
         let needed = needed.filter(|seq| *seq > 0);
-        let oldest = needed.chain(self.oldest_dropping()).min();
+        let dropping = &self.journal.dropping;
+        let oldest = needed.chain(dropping.oldest()).min();
         let holds = |seq: u64| Some(seq) == oldest;
         let waits = self.replicas.values().any(|replica| {
             replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
         });
+        let waits = waits || oldest.is_some_and(|seq| dropping.holds(seq));
         !waits && ledger.is_none_or(|ledger| !holds(ledger.oldest_seq) || ledger.snapshot_staged)
     }
 
@@ -266,7 +286,7 @@ impl Shard {
         let journal = &mut self.journal;
         let tail = journal.tail;
         journal.attested = journal.ring.durable_seq;
-        let (seq, pieces) = journal.ring.next_block(page, frames, tail);
+        let (seq, pieces) = journal.ring.next_block(page, frames, tail, now.wall_ms);
         let request = DiskRequest::Write {
             file: journal.path.clone(),
             offset: page * PAGE,
@@ -314,13 +334,13 @@ impl Shard {
                 Some(replica) => replica.manifest_seq = seq,
                 None => self.note_dropping(*id, seq),
             },
-            Mark::Carried(id, end) => self.note_carried(*id, *end, seq),
+            Mark::Carried { id, end, .. } => self.note_carried(*id, *end, seq),
             Mark::Ledger(_) => {
                 if let Some(ledger) = &mut self.ledger {
                     ledger.oldest_seq = ledger.oldest_seq.min(seq);
                 }
             }
-            Mark::Manifest(..)
+            Mark::Manifest { .. }
             | Mark::LogStart(..)
             | Mark::Dropped(..)
             | Mark::MovedOut(_)
@@ -443,17 +463,21 @@ impl Shard {
         match mark {
             Mark::Batches(id, end) => self.batches_durable(now, id, end, out),
             Mark::Created(_) => {}
-            Mark::Manifest(id, job_end) => self.manifest_durable(id, job_end, seq, out),
-            Mark::Carried(id, _) => self.manifest_durable(id, None, seq, out),
+            Mark::Manifest {
+                id,
+                end,
+                job,
+                dropped,
+            } => self.manifest_durable(id, (end, seq), &dropped, job),
+            Mark::Carried {
+                id, base, dropped, ..
+            } => self.manifest_durable(id, (base, seq), &dropped, false),
             Mark::LogStart(id, offset, reply) => {
                 self.log_start_durable(now, id, offset, reply, out)
             }
             Mark::Arrived(id) => self.arrived(now, id, out),
-            Mark::MovedOut(id) => self.moved_out(id),
-            Mark::Dropped(id, files) => {
-                self.drop_durable(id);
-                self.unlink(files, out)
-            }
+            Mark::MovedOut(id) => self.moved_out(id, seq),
+            Mark::Dropped(id) => self.drop_durable(id, seq),
             Mark::Founded => self.tell_opened(now, false, out),
             Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
             Mark::Snapshot => {
@@ -468,31 +492,20 @@ impl Shard {
     fn manifest_durable(
         &mut self,
         id: PartitionId,
-        job_end: Option<i64>,
-        seq: u64,
-        out: &mut Effects,
+        (end, seq): (i64, u64),
+        dropped: &[i64],
+        job: bool,
     ) {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
         replica.manifest_pending = false;
-        let doomed = match job_end {
-            Some(end) => {
-                self.journal.jobs -= 1;
-                replica.manifest_durable(end, seq)
-            }
-            None => {
-                replica.manifest_seq = replica.manifest_seq.max(seq);
-                std::mem::take(&mut replica.doomed)
-            }
-        };
-        self.unlink(doomed, out);
-    }
-
-    fn unlink(&mut self, files: Vec<Path>, out: &mut Effects) {
-        for file in files {
-            self.disk(DiskRequest::Unlink { file }, Purpose::Ignore, out);
+        self.journal.jobs -= usize::from(job);
+        replica.manifest_durable(end, seq, dropped, job);
+        if replica.manifest_owed {
+            self.owed.insert(id);
         }
+        self.wants_unlinking(id);
     }
 
     /// Sync what recovery read, before anything is promised on it: the file's name too, as the start

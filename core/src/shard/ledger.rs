@@ -11,7 +11,7 @@ use crate::disk::{DiskRequest, DiskResult};
 use crate::ids::ShardId;
 use crate::log::frame::Frame;
 use crate::log::journal::file_header;
-use crate::metadata::{decide, decode_records, encode_records, Image, Record};
+use crate::metadata::{decide, decode_records, encode_records, Image, Record, TopicConfig};
 use crate::time::Now;
 
 /// See [`Ledger::founded`].
@@ -57,6 +57,8 @@ pub(super) struct Ledger {
     /// A file beside the journals says that the broker has started before, so that the loss of its
     /// only journal is not taken for a new folder.
     pub founded: bool,
+    /// Everything up to here was read back: the log's first record, or a snapshot, was among it.
+    whole: bool,
     /// Oldest journal block the ledger needs.
     pub oldest_seq: u64,
     /// A snapshot is staged or in flight.
@@ -76,6 +78,7 @@ impl Ledger {
             applied: BTreeMap::new(),
             published: false,
             founded: false,
+            whole: false,
             oldest_seq: u64::MAX,
             snapshot_staged: false,
         }
@@ -136,8 +139,11 @@ impl Ledger {
                 ..Image::default()
             };
             self.oldest_seq = seq;
+            self.whole = true;
         } else {
             if self.oldest_seq == u64::MAX {
+                // Older than a snapshot yet to come, unless it is the very first.
+                self.whole = offset == 0;
                 self.hard.offset = offset;
             }
             if offset != self.hard.offset {
@@ -150,6 +156,29 @@ impl Ledger {
             self.hard.offset += 1;
         }
         records.iter().for_each(|record| self.hard.apply(record));
+        Ok(())
+    }
+
+    /// All is read back: is it the whole of the metadata, and does this build know all of it? A config
+    /// that it does not know would become a default silently, and `compact` would become `delete`.
+    pub fn check_replayed(&self) -> Result<(), String> {
+        let read = self.oldest_seq < u64::MAX;
+        if read && !self.whole {
+            return Err(
+                "the metadata's first records are missing, and no snapshot holds them".into(),
+            );
+        }
+        for topic in self.hard.topics.values() {
+            let mut effective = TopicConfig::default();
+            for (key, value) in &topic.configs {
+                effective.set(key, value).map_err(|error| {
+                    format!(
+                        "topic '{}': config {key}={value} is unknown to this build: {error}",
+                        topic.name
+                    )
+                })?;
+            }
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod carrying;
 mod checkpoints;
 mod connections;
 mod dropping;
+mod epochs;
 mod fetching;
 mod flushing;
 mod gateway;
@@ -20,7 +21,9 @@ mod message;
 mod parts;
 mod reads;
 mod resharding;
+mod retention;
 mod stopping;
+mod unlinking;
 
 pub use message::{Answer, Ask, NeighbourMessage, Part, PartAsk};
 pub use resharding::shards_to_run;
@@ -49,6 +52,7 @@ use lookups::{Looking, Lookup};
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
 use stopping::Stopping;
+use unlinking::Unlinking;
 
 /// Calls that one input, or the end of a turn, begins at most; the rest begin in the next turn.
 const CALLS_AT_ONCE: usize = 1_024;
@@ -84,9 +88,15 @@ enum Purpose {
     Job(PartitionId, u64),
     SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
-    Found { named: bool },
+    Found {
+        named: bool,
+    },
     Leave,
-    Ignore,
+    /// The folder of a partition that is gone.
+    Remove(PartitionId),
+    SyncRemoved(Vec<PartitionId>),
+    /// Files of dropped segments.
+    Unlink(PartitionId),
 }
 
 /// One shard of a broker: a pure function of (config, seed, inputs).
@@ -137,6 +147,7 @@ pub struct Shard {
     arrivals: Arrivals,
     leaving: Option<Leaving>,
     stopping: Stopping,
+    unlinking: Unlinking,
 }
 
 impl Shard {
@@ -185,6 +196,7 @@ impl Shard {
             arrivals: Arrivals::new(),
             leaving: None,
             stopping: Stopping::default(),
+            unlinking: Unlinking::default(),
         };
         shard.disk(
             DiskRequest::List {
@@ -266,6 +278,8 @@ impl Shard {
         }
         self.resume_stalled(now, out);
         self.move_on(now, out);
+        self.remove_folders(now, out);
+        self.unlink_gone(now, out);
         self.run_pending(now, out);
         self.checkpoint(now, out);
         self.write_block(now, out);
@@ -298,7 +312,15 @@ impl Shard {
         let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
         let flush = self.flush_deadline();
         let pressed = self.pressed_until;
-        [call, conn, pressed, retention, attest, flush, growth, jobs]
+        let removes = self.stage == Stage::Ready && !self.stopping.asked;
+        let folders = journal.dropping.deadline().filter(|_| removes);
+        let removes = removes && self.image.is_some();
+        let files = self.unlinking.deadline().filter(|_| removes);
+        let clients = [call, conn, pressed];
+        let storage = [retention, attest, flush, growth, jobs, folders, files];
+        clients
+            .into_iter()
+            .chain(storage)
             .into_iter()
             .flatten()
             .min()
@@ -367,7 +389,7 @@ impl Shard {
 
     fn disk_done(&mut self, now: Now, op: OpId, result: DiskResult, out: &mut Effects) {
         match self.ops.remove(&op) {
-            None | Some(Purpose::Ignore) => {}
+            None => {}
             Some(Purpose::ListJournal) => self.journal_listed(result, out),
             Some(Purpose::ReadJournal) => self.journal_read(now, result, out),
             Some(Purpose::Format) => self.formatted(result, out),
@@ -382,6 +404,9 @@ impl Shard {
             }
             Some(Purpose::Found { named }) => self.founded(now, named, result, out),
             Some(Purpose::Leave) => self.left(result, out),
+            Some(Purpose::Remove(id)) => self.removal_step(now, id, result, out),
+            Some(Purpose::SyncRemoved(ids)) => self.removed_synced(now, ids, result, out),
+            Some(Purpose::Unlink(id)) => self.unlink_step(now, id, result, out),
             Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
         }
     }

@@ -85,7 +85,11 @@ impl Shard {
                 self.start_job(now, id, out);
             }
         }
-        let settled = |settling: &&mut Settling| settling.here.is_empty() && !settling.done;
+        // A journal that goes takes its frames with it: folders are removed before.
+        let unwanted = self.config.shard.0 >= self.config.shards;
+        let owes = unwanted && !self.journal.dropping.is_empty();
+        let settled =
+            |settling: &&mut Settling| settling.here.is_empty() && !settling.done && !owes;
         if let Some(settling) = self.settling.as_mut().filter(settled) {
             settling.done = true;
             self.tell(now, ShardId(0), NeighbourMessage::Settled, out);
@@ -159,12 +163,12 @@ impl Shard {
     /// A partition is durable in its new home: this journal forgets it. Its files stay.
     pub(super) fn moved(&mut self, id: PartitionId) {
         if let Some(replica) = self.replicas.remove(&id) {
-            self.stage_drop(&replica, Mark::MovedOut(id));
+            self.stage_drop(&replica, true);
         }
     }
 
-    pub(super) fn moved_out(&mut self, id: PartitionId) {
-        self.drop_durable(id);
+    pub(super) fn moved_out(&mut self, id: PartitionId, seq: u64) {
+        self.drop_durable(id, seq);
         if let Some(settling) = &mut self.settling {
             settling.here.remove(&id);
         }

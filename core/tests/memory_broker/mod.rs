@@ -1,6 +1,6 @@
 //! A broker on a disk in memory, stepped until nothing is left to do: for stories.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
@@ -21,6 +21,10 @@ pub struct Disk {
     bad: Option<(String, usize)>,
     /// Files whose names hold this cannot be written.
     broken: Option<String>,
+    /// Files and folders whose names hold this cannot be removed.
+    stuck: Option<String>,
+    /// Folders that were made.
+    dirs: BTreeSet<String>,
 }
 
 impl Disk {
@@ -28,11 +32,28 @@ impl Disk {
         if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
             return Err(DiskError::Io);
         }
+        // As every file system that is in use: names of 255 bytes at most.
+        if file.split('/').any(|name| name.len() > 255) {
+            return Err(DiskError::Io);
+        }
+        let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
+        self.dirs.insert(dir.to_string());
         let bytes = self.files.entry(file.to_string()).or_default();
         let end = offset + data.len();
         bytes.resize(bytes.len().max(end), 0);
         bytes[offset..end].copy_from_slice(data);
         Ok(())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.dirs.contains(path)
+    }
+
+    fn unlinkable(&self, path: &str) -> Result<(), DiskError> {
+        match &self.stuck {
+            Some(name) if path.contains(name) && self.exists(path) => Err(DiskError::Io),
+            _ => Ok(()),
+        }
     }
 
     /// Carry out one operation.
@@ -97,8 +118,17 @@ impl Disk {
                 self.files.insert(to.to_string(), bytes);
             }
             DiskRequest::Unlink { file } => {
+                self.unlinkable(&file)?;
                 self.files.remove(&*file);
                 self.durable.remove(&*file);
+            }
+            DiskRequest::RemoveDir { dir } => {
+                self.unlinkable(&dir)?;
+                let prefix = format!("{dir}/");
+                if self.files.keys().any(|path| path.starts_with(&prefix)) {
+                    return Err(DiskError::Io);
+                }
+                self.dirs.remove(&*dir);
             }
         }
         Ok(DiskDone::Done)
@@ -117,6 +147,8 @@ pub struct Broker {
     failed: Option<String>,
     /// What an operator would be told of a start, once per shard.
     told: Vec<String>,
+    /// Files as they were when they were put aside.
+    kept: BTreeMap<String, (String, Vec<u8>)>,
     /// Shards wanted, and how many want to be booted again.
     wanted: u16,
     again: usize,
@@ -138,6 +170,7 @@ impl Broker {
             starts: 0,
             failed: None,
             told: Vec::new(),
+            kept: BTreeMap::new(),
             wanted: shards,
             again: 0,
         };
@@ -221,6 +254,15 @@ impl Broker {
         let moving = out.notes.contains(&Note::Resharding);
         self.told
             .extend(moving.then(|| format!("partitions move to {} shards", self.wanted)));
+        for note in &out.notes {
+            let (dir, what) = match note {
+                Note::CannotRemove { dir } => (dir, "cannot be removed"),
+                Note::Quarantined { dir } => (dir, "is quarantined"),
+                _ => continue,
+            };
+            let dir = dir.split('.').next().unwrap_or(dir);
+            self.told.push(format!("{dir}: {what}"));
+        }
         let lossy = out.notes.contains(&Note::LossyRestart);
         self.told
             .extend(lossy.then(|| format!("shard {shard}: lossy restart")));
@@ -349,11 +391,46 @@ impl Broker {
                 self.disk.broken = None;
                 Vec::new()
             }
+            "keep" => {
+                let label = option("as").expect("as=");
+                let mut names = self.disk.files.keys();
+                let name = names.find(|path| path.contains(rest[0])).cloned();
+                let name = name.expect("a file of that name");
+                let bytes = self.disk.files[&name].clone();
+                self.kept.insert(label, (name, bytes));
+                Vec::new()
+            }
+            "put-back" => {
+                let (name, bytes) = self.kept[rest[0]].clone();
+                self.disk.files.insert(name.clone(), bytes.clone());
+                self.disk.durable.insert(name, bytes);
+                Vec::new()
+            }
             "lose" => {
                 self.disk.files.retain(|path, _| !path.contains(rest[0]));
                 Vec::new()
             }
+            "stick" => {
+                self.disk.stuck = Some(rest[0].to_string());
+                Vec::new()
+            }
+            "unstick" => {
+                self.disk.stuck = None;
+                Vec::new()
+            }
             "files" => self.files(),
+            "folders" => {
+                let folders = self
+                    .disk
+                    .dirs
+                    .iter()
+                    .filter_map(|dir| dir.strip_prefix("topics/"));
+                folders
+                    .map(|dir| dir.split('.').next().unwrap_or(dir).to_string())
+                    .collect()
+            }
+            "told" => self.what_was_told(),
+            "epoch" => self.epoch(rest[0], option("asked")),
             _ => panic!("unknown verb '{verb}'"),
         }
     }
@@ -436,8 +513,9 @@ impl Broker {
     ) -> Vec<String> {
         let (topic, index) = place(rest[0]);
         let producer_id = pid.map_or(-1, |id| id.parse().expect("number"));
+        let ago: i64 = option_of(rest, "ago").map_or(0, |ago| ago.parse().expect("milliseconds"));
         let spec = BatchSpec {
-            timestamp: self.now.wall_ms,
+            timestamp: self.now.wall_ms - ago,
             producer_id,
             producer_epoch: if producer_id < 0 { -1 } else { 0 },
             base_sequence: seq.map_or(-1, |seq| seq.parse().expect("number")),
@@ -544,6 +622,22 @@ impl Broker {
         }
     }
 
+    fn epoch(&mut self, at: &str, asked: Option<String>) -> Vec<String> {
+        let (topic, index) = place(at);
+        let asked = asked.expect("asked=").parse().expect("number");
+        let request = OffsetForLeaderEpochRequest {
+            topics: vec![(topic, vec![(index, -1, asked)])],
+        };
+        match self.call(Request::OffsetForLeaderEpoch(request)) {
+            Response::OffsetForLeaderEpoch(response) => {
+                let part = response.topics[0].1[0];
+                let (epoch, end) = (part.leader_epoch, part.end_offset);
+                vec![format!("{} epoch={epoch} end={end}", part.error.name())]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn trim(&mut self, at: &str, to: Option<String>) -> Vec<String> {
         let (topic, index) = place(at);
         let offset = to.map_or(-1, |to| to.parse().expect("number"));
@@ -558,6 +652,11 @@ impl Broker {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn option_of(words: &[&str], name: &str) -> Option<String> {
+    let mut values = words.iter();
+    values.find_map(|word| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_string()))
 }
 
 fn place(text: &str) -> (TopicRef, i32) {
