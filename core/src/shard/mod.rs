@@ -16,6 +16,7 @@ mod ledger;
 mod lookups;
 mod message;
 mod parts;
+mod produce;
 mod reads;
 mod resharding;
 mod stopping;
