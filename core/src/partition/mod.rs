@@ -10,7 +10,7 @@ mod read;
 mod retain;
 mod write_behind;
 
-pub use append::{AppendError, Appended};
+pub use append::{admit_checked, is_compressed, is_zstd, Admitted, AppendError, Appended};
 pub use producers::{Producers, Verdict, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use write_behind::Job;

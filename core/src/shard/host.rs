@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::journaling::Mark;
+use super::produce::Batch;
 use super::reads::{ReadFor, ReadRow};
 use super::{Answer, Ask, NeighbourMessage, Part, PartAsk, Shard};
 use crate::api::*;
@@ -39,7 +40,9 @@ pub(super) struct Wait {
 /// Something that waits for room in the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Stalled {
-    /// A part of an ask: a batch, or a log start.
+    /// A batch.
+    Batch(Batch),
+    /// A part of an ask: a log start.
     Part(u64, u32, PartitionId, PartAsk),
     /// A request to the metadata ledger.
     Admin(ShardId, u64, Request),
@@ -75,7 +78,18 @@ impl Shard {
                         continue;
                     }
                     match what {
-                        PartAsk::Produce(_) | PartAsk::Delete(_) => {
+                        PartAsk::Produce(records) => {
+                            let admitted = None;
+                            let batch = Batch {
+                                ask,
+                                slot,
+                                id,
+                                records,
+                                admitted,
+                            };
+                            self.take_in(now, batch, out)
+                        }
+                        PartAsk::Delete(_) => {
                             self.stall_or_go(now, Stalled::Part(ask, slot, id, what), out)
                         }
                         PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
@@ -127,8 +141,8 @@ impl Shard {
     /// full disk, and a batch that no ring would hold, are told at once.
     fn must_stall(&self, what: &Stalled) -> bool {
         match what {
-            Stalled::Part(_, _, _, PartAsk::Produce(records)) => {
-                let fits_never = records.len() as u64 > self.config.journal_max_bytes / 8;
+            Stalled::Batch(Batch { records, .. }) => {
+                let fits_never = records.len() as u64 > self.config.batch_bytes_max();
                 let room = self.journal.has_room_for(records.len());
                 !room && !fits_never && !self.journal.disk_full
             }
@@ -136,7 +150,7 @@ impl Shard {
         }
     }
 
-    fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
+    pub(super) fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
         match !self.stalled.is_empty() || self.must_stall(&what) {
             true => self.stalled.push_back(what),
             false => self.go(now, what, out),
@@ -158,9 +172,13 @@ impl Shard {
                     out,
                 );
             }
-            Stalled::Part(ask, slot, id, PartAsk::Produce(records)) => {
-                self.produce(now, ask, slot, id, records, out)
+            Stalled::Batch(batch) if !self.replicas.contains_key(&batch.id) => {
+                let code = ErrorCode::UnknownTopicOrPartition;
+                let gone = PartAsk::Produce(bytes::Bytes::new());
+                let part = gone.failed(batch.id.index as i32, code, None);
+                self.part_done(now, batch.ask, batch.slot, part, out);
             }
+            Stalled::Batch(batch) => self.produce(now, batch, out),
             Stalled::Part(ask, slot, id, PartAsk::Delete(offset)) => {
                 self.delete(now, ask, slot, id, offset, out)
             }

@@ -11,6 +11,7 @@ mod dropping;
 mod flushing;
 mod gateway;
 mod host;
+mod intake;
 mod journaling;
 mod ledger;
 mod lookups;
@@ -40,6 +41,7 @@ use crate::time::{Instant, Now};
 use ahead::AheadAsks;
 use gateway::{Call, Conn};
 use host::AskRow;
+use intake::Intake;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
 use lookups::{Looking, Lookup};
@@ -97,6 +99,8 @@ pub struct Shard {
     /// Lookups by time that have not begun, and how many have.
     lookups: VecDeque<Lookup>,
     looking: usize,
+    /// Compressed batches that are being looked into.
+    intake: Intake,
     journal: Journal,
     replicas: BTreeMap<PartitionId, Replica>,
     owed: BTreeSet<PartitionId>,
@@ -141,6 +145,7 @@ impl Shard {
             work: BTreeMap::new(),
             lookups: VecDeque::new(),
             looking: 0,
+            intake: Intake::default(),
             journal: Journal::new(path, Ring::fresh(0, 0)),
             replicas: BTreeMap::new(),
             owed: BTreeSet::new(),
@@ -287,6 +292,7 @@ impl Shard {
             |purpose: &&Purpose| matches!(purpose, Purpose::Read(row) if row.is_lookup());
         let looking = self.work.len() + self.ops.values().filter(read_for).count();
         assert_eq!(looking, self.looking, "lookups are miscounted");
+        self.intake.check();
     }
 
     /// True once clients are served.

@@ -447,6 +447,7 @@ impl Broker {
                 transactional_id: None,
                 acks: -1,
                 timeout_ms: 0,
+                zstd_allowed: true,
                 topics,
             };
             last = match self.call(Request::Produce(request)) {
