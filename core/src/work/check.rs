@@ -18,7 +18,7 @@ pub(super) fn check_batch(
     bounds: TimeBounds,
     plain_max: u64,
 ) -> WorkResult {
-    if head.attributes & ATTRIBUTE_COMPRESSION == 3 && !has_end_mark(records) {
+    if head.attributes & ATTRIBUTE_COMPRESSION == 3 && !is_one_whole_frame(records) {
         return WorkResult::Unreadable;
     }
     let plain = match open(head.attributes, records, plain_max) {
@@ -34,15 +34,30 @@ pub(super) fn check_batch(
 }
 
 /// An lz4 frame ends with an empty block, and a checksum if its flags say so. Our decoder takes the end
-/// of the bytes for that as well; Kafka's fails there, and so would every consumer.
-fn has_end_mark(frame: &[u8]) -> bool {
-    const CONTENT_CHECKSUM: u8 = 4;
-    let checksum = match frame.get(4) {
-        Some(flags) if flags & CONTENT_CHECKSUM != 0 => 4,
-        _ => 0,
+/// of the bytes for that as well; Kafka's fails there, and so would every consumer. The blocks are
+/// passed over by their lengths; whether they hold what they should the decoder sees.
+fn is_one_whole_frame(frame: &[u8]) -> bool {
+    const BLOCK_CHECKSUM: u8 = 1 << 4;
+    const CONTENT_SIZE: u8 = 1 << 3;
+    const CONTENT_CHECKSUM: u8 = 1 << 2;
+    const DICTIONARY_ID: u8 = 1;
+    const STORED_PLAIN: u32 = 1 << 31;
+    let Some(flags) = frame.get(4).copied() else {
+        return false;
     };
-    let blocks = frame.len().checked_sub(checksum);
-    blocks.is_some_and(|end| frame[..end].ends_with(&[0; 4]))
+    let if_set = |flag: u8, size: usize| if flags & flag != 0 { size } else { 0 };
+    // Magic, flags, block size, what the flags add, and the header's own checksum.
+    let head = 4 + 1 + 1 + if_set(CONTENT_SIZE, 8) + if_set(DICTIONARY_ID, 4) + 1;
+    let mut rest = frame.get(head..).unwrap_or_default();
+    while let Some((size, blocks)) = rest.split_first_chunk() {
+        let size = (u32::from_le_bytes(*size) & !STORED_PLAIN) as usize;
+        if size == 0 {
+            return blocks.len() == if_set(CONTENT_CHECKSUM, 4);
+        }
+        let block = size.saturating_add(if_set(BLOCK_CHECKSUM, 4));
+        rest = blocks.get(block..).unwrap_or_default();
+    }
+    false
 }
 
 fn told(stopped: Stopped) -> WorkResult {
