@@ -240,6 +240,14 @@ pub struct Config {
     pub knobs: Knobs,
 }
 
+impl Config {
+    /// Bytes of a batch that the journal ring, once it has grown to its largest, has room for beside
+    /// what it keeps back. A topic cannot ask for more (`max.message.bytes`).
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.journal_max_bytes / 8
+    }
+}
+
 /// Planted bugs (`failures.md` section 4). Each is one branch at the place it names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Knobs {

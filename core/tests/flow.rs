@@ -263,6 +263,7 @@ fn produce(topic: &str, index: i32, acks: i16, records: Bytes) -> Request {
         transactional_id: None,
         acks,
         timeout_ms: 2_000,
+        zstd_allowed: true,
         topics: vec![TopicProduce {
             topic: named(topic),
             partitions: vec![(index, Some(records))],

@@ -235,6 +235,7 @@ impl Sender<'_> {
             transactional_id: None,
             acks: -1,
             timeout_ms: 30_000,
+            zstd_allowed: true,
             topics: vec![topic],
         };
         match self.client.call(&Request::Produce(request))? {

@@ -324,8 +324,7 @@ impl Loop {
             self.lanes.disk.submit(op);
         }
         for job in out.work.drain(..) {
-            // Its thread ends with the last shard.
-            let _ = self.lanes.work.send((self.me, job));
+            self.lanes.work.send(self.me, job);
         }
         for (to, message) in out.neighbours.drain(..) {
             let input = Input::Neighbour {

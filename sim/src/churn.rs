@@ -146,6 +146,7 @@ impl Churn {
                 transactional_id: None,
                 acks: -1,
                 timeout_ms: 1000,
+                zstd_allowed: true,
                 topics: vec![TopicProduce {
                     topic,
                     partitions: vec![(*index as i32, Some(batch(*value, *size)))],

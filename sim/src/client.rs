@@ -349,6 +349,7 @@ impl Client {
                 transactional_id: None,
                 acks: -1,
                 timeout_ms: 1000,
+                zstd_allowed: true,
                 topics: vec![TopicProduce {
                     topic: topic_ref(part.0),
                     partitions: vec![(part.1, Some(batch.clone()))],

@@ -23,6 +23,8 @@ pub struct ProduceRequest {
     pub acks: i16,
     /// How long the client waits, in milliseconds.
     pub timeout_ms: i32,
+    /// Batches may be compressed with zstd (KIP-110).
+    pub zstd_allowed: bool,
     /// Per topic.
     pub topics: Vec<TopicProduce>,
 }
@@ -56,6 +58,8 @@ pub struct PartitionProduced {
     pub log_append_time_ms: i64,
     /// First offset of the log; -1 if unknown.
     pub log_start_offset: i64,
+    /// Records at fault, where they can be named (KIP-467): index in the batch, and why.
+    pub record_errors: Vec<(i32, Option<String>)>,
     /// What went wrong, for people.
     pub error_message: Option<String>,
 }

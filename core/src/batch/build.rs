@@ -72,8 +72,7 @@ pub fn build_batch(spec: BatchSpec, records: &[(Option<&[u8]>, &[u8])]) -> Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Stamp::{LogAppendTime, Youngest};
-    use crate::batch::{place, verify, BatchError, ATTRIBUTE_LOG_APPEND_TIME};
+    use crate::batch::{place, verify, BatchError, Stamp, ATTRIBUTE_LOG_APPEND_TIME};
 
     #[test]
     fn a_built_batch_verifies_and_a_flipped_byte_does_not() {
@@ -98,15 +97,27 @@ mod tests {
 
     #[test]
     fn placing_keeps_the_crc_unless_the_broker_sets_the_time() {
-        let batch = build_batch(BatchSpec::plain(7), &[(None, b"v")]);
-        for stamp in [None, Some(LogAppendTime(99)), Some(Youngest(99))] {
-            let (head, front, rest) = place(&batch, 41, 5, stamp);
-            let whole = [&front[..], &rest[..]].concat();
-            assert_eq!(verify(&whole), Ok(head));
-            assert_eq!((head.base_offset, head.leader_epoch), (41, 5));
-            assert_eq!(head.max_timestamp, stamp.map_or(7, |_| 99));
-            let by_broker = head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0;
-            assert_eq!(by_broker, matches!(stamp, Some(LogAppendTime(_))));
+        for size in [0, 1, 7, 4096, 100_000] {
+            let batch = build_batch(BatchSpec::plain(7), &[(None, &vec![b'v'; size])]);
+            let mut flagged = batch.to_vec();
+            flagged[22] |= ATTRIBUTE_LOG_APPEND_TIME as u8;
+            complete(&mut flagged);
+            let stamp = |log_append_time| Stamp {
+                log_append_time,
+                max_timestamp: 99,
+            };
+            for batch in [batch, flagged.into()] {
+                for stamp in [None, Some(stamp(true)), Some(stamp(false))] {
+                    let (head, front, rest) = place(&batch, 41, 5, stamp);
+                    let whole = [&front[..], &rest[..]].concat();
+                    assert_eq!(verify(&whole), Ok(head));
+                    assert_eq!((head.base_offset, head.leader_epoch), (41, 5));
+                    assert_eq!(head.max_timestamp, stamp.map_or(7, |_| 99));
+                    let by_broker = head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0;
+                    let was = batch[22] & ATTRIBUTE_LOG_APPEND_TIME as u8 != 0;
+                    assert_eq!(by_broker, stamp.map_or(was, |stamp| stamp.log_append_time));
+                }
+            }
         }
     }
 }

@@ -7,7 +7,10 @@ mod build;
 mod records;
 
 pub use build::{build_batch, BatchSpec};
-pub use records::{check_records, get_varint, put_varint, take_record, Headers, RawRecord};
+pub use records::{
+    check_records, get_varint, put_varint, take_record, Checked, Headers, RawRecord, Tally,
+    TimeBounds, NAMED_MAX,
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -85,10 +88,14 @@ pub fn sequence_after(sequence: i32, delta: i32) -> i32 {
 pub enum BatchError {
     /// Fewer bytes than the head or the length field say.
     Truncated,
-    /// Not magic 2.
-    UnsupportedMagic,
-    /// Lengths or counts that cannot be.
+    /// Magic 0 or 1: a format that Kafka 4 no longer takes (KIP-724).
+    OldMagic,
+    /// A magic that no Kafka has.
+    UnknownMagic,
+    /// A length that cannot be.
     Malformed,
+    /// Counts or offsets that cannot be; the CRC is not looked at.
+    BadCounts,
     /// The CRC does not match.
     BadCrc,
 }
@@ -118,8 +125,10 @@ pub fn head_alone(bytes: &[u8]) -> Result<BatchHead, BatchError> {
     if length < (HEAD_LEN - 12) as i32 {
         return Err(BatchError::Malformed);
     }
-    if bytes[16] != 2 {
-        return Err(BatchError::UnsupportedMagic);
+    match bytes[16] {
+        2 => {}
+        0 | 1 => return Err(BatchError::OldMagic),
+        _ => return Err(BatchError::UnknownMagic),
     }
     let head = BatchHead {
         base_offset: i64::from_be_bytes(array(bytes, 0)),
@@ -135,17 +144,20 @@ pub fn head_alone(bytes: &[u8]) -> Result<BatchHead, BatchError> {
         base_sequence: i32::from_be_bytes(array(bytes, 53)),
         record_count: i32::from_be_bytes(array(bytes, 57)),
     };
-    if head.last_offset_delta < 0 || head.record_count < 0 || head.base_offset < 0 {
-        return Err(BatchError::Malformed);
+    let past = i64::from(head.last_offset_delta) + 1;
+    let negative = head.last_offset_delta < 0 || head.record_count < 0 || head.base_offset < 0;
+    match negative || head.base_offset.checked_add(past).is_none() {
+        true => Err(BatchError::BadCounts),
+        false => Ok(head),
     }
-    if head
-        .base_offset
-        .checked_add(i64::from(head.last_offset_delta) + 1)
-        .is_none()
-    {
-        return Err(BatchError::Malformed);
-    }
-    Ok(head)
+}
+
+/// True if the CRC of the batch of `size` bytes that `bytes` start with holds, whatever else is in
+/// its head.
+pub fn crc_holds(bytes: &[u8], size: usize) -> bool {
+    size >= HEAD_LEN
+        && bytes.len() >= size
+        && crc32c::crc32c(&bytes[CRC_START..size]) == u32::from_be_bytes(array(bytes, 17))
 }
 
 /// Read and verify the one batch that `bytes` start with: lengths and CRC.
@@ -165,17 +177,18 @@ pub fn complete(batch: &mut [u8]) {
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// What the broker says of a batch's time, where it does not take the producer's word for it.
+/// What a batch in the log says of its time, where that is not what its producer said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamp {
-    /// `message.timestamp.type=LogAppendTime`: all its records are of this time, ms.
-    LogAppendTime(i64),
-    /// Its youngest record is of this time, ms, whatever its head said.
-    Youngest(i64),
+pub struct Stamp {
+    /// All its records are of `max_timestamp` (`message.timestamp.type=LogAppendTime`). Else they
+    /// have their own, whatever the producer's attributes said.
+    pub log_append_time: bool,
+    /// The youngest record is of this time, ms.
+    pub max_timestamp: i64,
 }
 
-/// The batch placed at `base_offset` under `leader_epoch`: a patched head and the untouched rest. A
-/// stamp is inside the CRC, so that is computed anew.
+/// The verified batch placed at `base_offset` under `leader_epoch`: a patched head and the untouched
+/// rest. A stamp is inside the CRC, so that is made anew.
 pub fn place(
     batch: &Bytes,
     base_offset: i64,
@@ -187,14 +200,19 @@ pub fn place(
     head[0..8].copy_from_slice(&base_offset.to_be_bytes());
     head[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
     if let Some(stamp) = stamp {
-        let (flag, time) = match stamp {
-            Stamp::LogAppendTime(time) => (ATTRIBUTE_LOG_APPEND_TIME, time),
-            Stamp::Youngest(time) => (0, time),
+        let before = crc32c::crc32c(&head[CRC_START..]);
+        let flag = match stamp.log_append_time {
+            true => ATTRIBUTE_LOG_APPEND_TIME,
+            false => 0,
         };
-        let attributes = i16::from_be_bytes(array(&head, 21)) | flag;
+        let attributes = i16::from_be_bytes(array(&head, 21)) & !ATTRIBUTE_LOG_APPEND_TIME | flag;
         head[21..23].copy_from_slice(&attributes.to_be_bytes());
-        head[35..43].copy_from_slice(&time.to_be_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&head[CRC_START..]), &rest);
+        head[35..43].copy_from_slice(&stamp.max_timestamp.to_be_bytes());
+        // A CRC is linear: the change of the head's, moved on over the length of the rest, is the
+        // change of the whole. So the rest is not read once more.
+        let change = before ^ crc32c::crc32c(&head[CRC_START..]);
+        let whole = u32::from_be_bytes(array(&head, 17));
+        let crc = crc32c::crc32c_combine(change, whole, rest.len());
         head[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let head = head.freeze();

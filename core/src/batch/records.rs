@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use bytes::{BufMut, BytesMut};
 
-use super::{BatchError, BatchHead};
+use super::BatchHead;
 use crate::codec::Malformed;
 
 /// Write a zigzag varint, as records have them.
@@ -18,7 +18,7 @@ pub fn put_varint(out: &mut BytesMut, value: i64) {
     out.put_u8(zigzag as u8);
 }
 
-/// Read a zigzag varint: from a slice, which moves on, or from whatever else is read through.
+/// Read a zigzag varint from what is read through.
 pub fn get_varint(bytes: &mut impl Read) -> io::Result<i64> {
     let mut value: u64 = 0;
     for shift in (0..64).step_by(7) {
@@ -92,11 +92,18 @@ pub fn take_record<'a>(plain: &mut &'a [u8]) -> Result<RawRecord<'a>, Malformed>
     })
 }
 
+/// [`get_varint`] from a slice; most numbers in a record are of one byte.
 fn varint(bytes: &mut &[u8]) -> Result<i64, Malformed> {
-    get_varint(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Malformed("a varint is cut off"),
-        _ => Malformed("a varint is too long"),
-    })
+    let mut value: u64 = 0;
+    for (index, shift) in (0..64).step_by(7).enumerate() {
+        let byte = *bytes.get(index).ok_or(Malformed("a varint is cut off"))?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            *bytes = &bytes[index + 1..];
+            return Ok(((value >> 1) as i64) ^ -((value & 1) as i64));
+        }
+    }
+    Err(Malformed("a varint is too long"))
 }
 
 fn split<'a>(bytes: &mut &'a [u8], size: usize) -> Result<&'a [u8], Malformed> {
@@ -117,29 +124,132 @@ fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     }
 }
 
-/// Walk the uncompressed records of a batch: every length fits, offsets go up by one, and nothing is
-/// left over. One malformed record would stop each reader at its offset for ever. Returns the
-/// timestamps of the oldest and of the youngest.
-pub fn check_records(head: &BatchHead, records: &[u8]) -> Result<(i64, i64), BatchError> {
-    walk(head, records).ok_or(BatchError::Malformed)
+/// Records of one batch that are named as being outside of its topic's time bounds; those after them
+/// are refused without a name, so that an answer stays small beside its request.
+pub const NAMED_MAX: usize = 1_000;
+
+/// The timestamps that records of a topic may have, ms (`message.timestamp.before.max.ms` and
+/// `message.timestamp.after.max.ms` about the broker's time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeBounds {
+    /// The oldest.
+    pub oldest: i64,
+    /// The youngest.
+    pub youngest: i64,
 }
 
-fn walk(head: &BatchHead, mut rest: &[u8]) -> Option<(i64, i64)> {
-    let (mut oldest, mut youngest) = (i64::MAX, i64::MIN);
-    for index in 0..i64::from(head.record_count) {
-        let mut record = take_record(&mut rest).ok()?;
-        let time = head.base_timestamp.checked_add(record.time_delta)?;
-        (oldest, youngest) = (oldest.min(time), youngest.max(time));
-        let counted = record.headers.left >= 0;
-        if record.offset_delta != index || !counted || !record.headers.all(|header| header.is_ok())
-        {
-            return None;
-        }
-        if !record.headers.rest.is_empty() {
-            return None;
+impl TimeBounds {
+    /// Every timestamp will do.
+    pub const NONE: TimeBounds = TimeBounds {
+        oldest: i64::MIN,
+        youngest: i64::MAX,
+    };
+
+    /// May a record have this timestamp? -1 says that it has none (`LogValidator.java`).
+    fn admit(&self, time: i64) -> bool {
+        time == -1 || (self.oldest..=self.youngest).contains(&time)
+    }
+}
+
+/// What the records of a batch say, all of them being well formed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Checked {
+    /// Timestamp of the youngest, ms; -1 if all are older than that.
+    pub youngest: i64,
+    /// Index and timestamp of those outside the bounds, in order, at most [`NAMED_MAX`].
+    pub outside: Vec<(i32, i64)>,
+}
+
+/// A walk through the records of a batch, one after the other.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    base_timestamp: i64,
+    count: i32,
+    next: i32,
+    bounds: TimeBounds,
+    checked: Checked,
+}
+
+impl Tally {
+    /// Before the first record of the batch with this head.
+    pub fn new(head: &BatchHead, bounds: TimeBounds) -> Tally {
+        Tally {
+            base_timestamp: head.base_timestamp,
+            count: head.record_count,
+            next: 0,
+            bounds,
+            checked: Checked {
+                youngest: -1,
+                outside: Vec::new(),
+            },
         }
     }
-    rest.is_empty().then_some((oldest, youngest))
+
+    /// The batch has more records than were told.
+    pub fn wants_more(&self) -> bool {
+        self.next < self.count
+    }
+
+    /// The next record has these deltas. Its offset must be one above the last, and its timestamp one
+    /// that can be told.
+    pub fn note(&mut self, time_delta: i64, offset_delta: i64) -> Result<(), Malformed> {
+        if offset_delta != i64::from(self.next) {
+            return Err(Malformed("offsets do not go up by one"));
+        }
+        let time = self.base_timestamp.checked_add(time_delta);
+        let time = time.ok_or(Malformed("a timestamp is too far from the first"))?;
+        let checked = &mut self.checked;
+        checked.youngest = checked.youngest.max(time);
+        if !self.bounds.admit(time) && checked.outside.len() < NAMED_MAX {
+            checked.outside.push((self.next, time));
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Note one whole record: what follows its length. A header's name is any bytes, but not null.
+    pub fn take(&mut self, mut body: &[u8]) -> Result<(), Malformed> {
+        split(&mut body, 1)?;
+        let (time_delta, offset_delta) = (varint(&mut body)?, varint(&mut body)?);
+        field(&mut body)?;
+        field(&mut body)?;
+        let headers = varint(&mut body)?;
+        if headers < 0 {
+            return Err(Malformed("the number of headers is negative"));
+        }
+        for _ in 0..headers {
+            field(&mut body)?.ok_or(Malformed("a header has no name"))?;
+            field(&mut body)?;
+        }
+        match body {
+            [] => self.note(time_delta, offset_delta),
+            _ => Err(Malformed("a record has bytes after its headers")),
+        }
+    }
+
+    /// What they say, after the last.
+    pub fn done(self) -> Checked {
+        self.checked
+    }
+}
+
+/// Walk the uncompressed records of a batch: every length fits, offsets go up by one, and nothing is
+/// left over. One malformed record would stop each reader at its offset for ever.
+pub fn check_records(
+    head: &BatchHead,
+    mut records: &[u8],
+    bounds: TimeBounds,
+) -> Result<Checked, Malformed> {
+    let mut tally = Tally::new(head, bounds);
+    while tally.wants_more() {
+        let length = usize::try_from(varint(&mut records)?);
+        let length = length.map_err(|_| Malformed("a record's length is negative"))?;
+        tally.take(split(&mut records, length)?)?;
+    }
+    match records {
+        [] => Ok(tally.done()),
+        _ => Err(Malformed("bytes follow the last record")),
+    }
 }
 
 #[cfg(test)]
@@ -159,22 +269,107 @@ mod tests {
     #[test]
     fn well_formed_records_pass_with_their_times() {
         let (head, mut records) = batch();
-        assert_eq!(check_records(&head, &records), Ok((70, 70)));
-        // The first record's timestamp delta.
+        let youngest = |head: &BatchHead, records: &[u8]| {
+            let checked = check_records(head, records, TimeBounds::NONE).expect("well formed");
+            assert_eq!(checked.outside, []);
+            checked.youngest
+        };
+        assert_eq!(youngest(&head, &records), 70);
+        // The first record's timestamp delta: -3, then 3.
         records[2] = 5;
-        assert_eq!(check_records(&head, &records), Ok((67, 70)));
+        assert_eq!(youngest(&head, &records), 70);
+        records[2] = 6;
+        assert_eq!(youngest(&head, &records), 73);
         // A header in the last record: "h" without a value.
         let tail = records.len() - 1;
         records.splice(tail.., [2, 2, b'h', 1]);
         let second = records.len() - 11;
         records[second] += 6;
-        assert_eq!(check_records(&head, &records), Ok((67, 70)));
+        assert_eq!(youngest(&head, &records), 73);
+        // Without a timestamp, or with one before 1970, a batch bears -1 (`LogValidator.java`).
+        let base_timestamp = -80;
+        assert_eq!(
+            youngest(
+                &BatchHead {
+                    base_timestamp,
+                    ..head
+                },
+                &records
+            ),
+            -1
+        );
+    }
+
+    #[test]
+    fn records_outside_the_bounds_are_named_up_to_a_thousand() {
+        let (head, mut records) = batch();
+        records[2] = 5;
+        let outside = |oldest, youngest| {
+            let bounds = TimeBounds { oldest, youngest };
+            check_records(&head, &records, bounds)
+                .expect("well formed")
+                .outside
+        };
+        assert_eq!(outside(67, 70), []);
+        assert_eq!(outside(68, 70), [(0, 67)]);
+        assert_eq!(outside(67, 69), [(1, 70)]);
+        assert_eq!(outside(100, 200), [(0, 67), (1, 70)]);
+        // -1 is no timestamp, any other before 1970 is one.
+        let bare = BatchHead {
+            base_timestamp: 2,
+            ..head
+        };
+        let bounds = TimeBounds {
+            oldest: 3,
+            youngest: 9,
+        };
+        assert_eq!(
+            check_records(&bare, &records, bounds)
+                .expect("fine")
+                .outside,
+            [(1, 2)]
+        );
+        let many = build_batch(
+            BatchSpec::plain(70),
+            &vec![(None, &b"v"[..]); NAMED_MAX + 5],
+        );
+        let head = parse_head(&many).expect("a head");
+        let all = check_records(&head, &many[HEAD_LEN..], bounds).expect("well formed");
+        assert_eq!(all.outside.len(), NAMED_MAX);
+    }
+
+    #[test]
+    fn timestamps_may_lie_further_apart_than_32_bits() {
+        // Field case 22: base 0, then now, then 3.
+        let now = 1_790_000_000_000;
+        let mut records = BytesMut::new();
+        for (index, time) in [0, now, 3].into_iter().enumerate() {
+            let mut record = BytesMut::from(&[0][..]);
+            put_varint(&mut record, time);
+            put_varint(&mut record, index as i64);
+            record.put_slice(&[1, 1, 0]);
+            put_varint(&mut records, record.len() as i64);
+            records.put_slice(&record);
+        }
+        let (head, _) = batch();
+        let head = BatchHead {
+            base_timestamp: 0,
+            record_count: 3,
+            ..head
+        };
+        let checked = check_records(&head, &records, TimeBounds::NONE).expect("well formed");
+        assert_eq!(checked.youngest, now);
+        let beyond = BatchHead {
+            base_timestamp: i64::MAX - 2,
+            ..head
+        };
+        assert!(check_records(&beyond, &records, TimeBounds::NONE).is_err());
     }
 
     #[test]
     fn any_length_or_offset_that_does_not_fit_is_seen() {
         let (head, records) = batch();
-        let refused = |records: &[u8]| check_records(&head, records) == Err(BatchError::Malformed);
+        let refused = |records: &[u8]| check_records(&head, records, TimeBounds::NONE).is_err();
         for cut in 0..records.len() {
             assert!(refused(&records[..cut]), "cut at {cut}");
         }

@@ -190,6 +190,11 @@ fn check_new_topic(
         effective
             .set(&name, &value)
             .map_err(|text| (ErrorCode::InvalidConfig, text))?;
+        let most = config.batch_bytes_max();
+        if name == "max.message.bytes" && effective.max_message_bytes as u64 > most {
+            let text = format!("{name} is at most {most} here: the journal holds no larger batch");
+            return Err((ErrorCode::InvalidConfig, text));
+        }
     }
     Ok((partitions, effective))
 }

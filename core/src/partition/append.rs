@@ -1,15 +1,21 @@
 //! Appending: what may enter the log, and where it goes.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{Replica, TailBatch, Verdict};
 use crate::batch::{
-    check_records, place, verify, BatchError, BatchHead, Stamp, ATTRIBUTE_COMPRESSION,
-    ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, HEAD_LEN,
+    check_records, crc_holds, parse_head, place, BatchError, BatchHead, Checked, Stamp, TimeBounds,
+    ATTRIBUTE_COMPRESSION, ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, ATTRIBUTE_TRANSACTIONAL,
+    HEAD_LEN,
 };
 use crate::error_code::ErrorCode;
 use crate::log::frame::{batch_pieces, seal};
 use crate::log::rows::Row;
+
+/// The last of Kafka's codecs: zstd.
+const CODEC_MAX: i16 = 4;
 
 /// A batch that is in: staged for the journal, or here already.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,63 +36,158 @@ pub struct AppendError {
     /// Kafka's code.
     pub code: ErrorCode,
     /// For people.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
+    /// The records that are at fault, where they can be named (KIP-467): index and why.
+    pub records: Vec<(i32, String)>,
+    /// The log was asked, so that the answer names its start (`ReplicaManager.scala`); else the
+    /// request was bad in itself.
+    pub by_log: bool,
+}
+
+/// A batch that may enter the log as far as its bytes go: its producer's sequence is yet to be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its head as it was sent.
+    pub head: BatchHead,
+    /// Timestamp of its youngest record, ms.
+    youngest: i64,
+}
+
+impl AppendError {
+    /// The request is bad in itself.
+    pub fn of_request(code: ErrorCode, text: &'static str) -> AppendError {
+        AppendError {
+            code,
+            text: Cow::Borrowed(text),
+            records: Vec::new(),
+            by_log: false,
+        }
+    }
+
+    /// The log does not take it.
+    pub fn of_log(code: ErrorCode, text: &'static str) -> AppendError {
+        AppendError {
+            by_log: true,
+            ..AppendError::of_request(code, text)
+        }
+    }
 }
 
 fn refuse<T>(code: ErrorCode, text: &'static str) -> Result<T, AppendError> {
-    Err(AppendError { code, text })
+    Err(AppendError::of_request(code, text))
+}
+
+fn decline<T>(code: ErrorCode, text: &'static str) -> Result<T, AppendError> {
+    Err(AppendError::of_log(code, text))
+}
+
+/// True if what follows the head of this batch is compressed, by whatever its attributes name.
+pub fn is_compressed(records: &[u8]) -> bool {
+    attributes(records) & ATTRIBUTE_COMPRESSION != 0
+}
+
+/// True if its attributes name zstd.
+pub fn is_zstd(records: &[u8]) -> bool {
+    attributes(records) & ATTRIBUTE_COMPRESSION == CODEC_MAX
+}
+
+fn attributes(records: &[u8]) -> i16 {
+    match records.get(21..23) {
+        Some(&[high, low]) => i16::from_be_bytes([high, low]),
+        _ => 0,
+    }
 }
 
 impl Replica {
-    /// Check one produced batch and append it. The caller stages the frames in the journal.
-    pub fn append(&mut self, records: &Bytes, now_ms: i64) -> Result<Appended, AppendError> {
-        let (head, stamp) = self.admit(records, now_ms)?;
-        if head.has_producer() {
-            match self.producers.judge(&head) {
-                Verdict::Next => {}
-                Verdict::Refused(code) => {
-                    return refuse(code, "the producer's sequence does not fit")
-                }
-                Verdict::Duplicate(base_offset, next_offset) => {
-                    return Ok(Appended {
-                        base_offset,
-                        next_offset,
-                        log_append_time_ms: -1,
-                        frames: None,
-                    })
-                }
+    /// Check one produced batch that is not compressed.
+    pub fn admit(&self, records: &[u8], now_ms: i64) -> Result<Admitted, AppendError> {
+        let head = self.inspect(records)?;
+        let bounds = self.time_bounds(now_ms);
+        match check_records(&head, &records[HEAD_LEN..], bounds) {
+            Ok(checked) => admit_checked(head, &checked, bounds),
+            Err(malformed) => decline(ErrorCode::InvalidRecord, malformed.0),
+        }
+    }
+
+    /// The timestamps that records may have at this time of the broker.
+    pub fn time_bounds(&self, now_ms: i64) -> TimeBounds {
+        let config = &self.config;
+        match config.log_append_time {
+            true => TimeBounds::NONE,
+            false => TimeBounds {
+                oldest: now_ms.saturating_sub(config.before_max_ms),
+                youngest: now_ms.saturating_add(config.after_max_ms),
+            },
+        }
+    }
+
+    /// Append an admitted batch if its producer's sequence fits. The caller stages the frames in the
+    /// journal.
+    pub fn append(
+        &mut self,
+        records: &Bytes,
+        admitted: &Admitted,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        match self.judge(admitted) {
+            Verdict::Next => {}
+            Verdict::Refused(code) => {
+                return decline(code, "the producer's sequence does not fit");
+            }
+            Verdict::Duplicate(base_offset, next_offset) => {
+                return Ok(Appended {
+                    base_offset,
+                    next_offset,
+                    log_append_time_ms: self.append_time_of(base_offset),
+                    frames: None,
+                })
             }
         }
+        let stamp = self.stamp(admitted, now_ms);
         let (head, front, rest) = place(records, self.log_end, self.leader_epoch, stamp);
         let frames = self.take(&head, front, rest, now_ms);
         Ok(Appended {
             base_offset: head.base_offset,
             next_offset: head.next_offset(),
-            log_append_time_ms: match stamp {
-                Some(Stamp::LogAppendTime(time)) => time,
-                Some(Stamp::Youngest(_)) | None => -1,
+            log_append_time_ms: match self.config.log_append_time {
+                true => now_ms,
+                false => -1,
             },
             frames: Some(frames),
         })
     }
 
+    fn judge(&self, admitted: &Admitted) -> Verdict {
+        match admitted.head.has_producer() {
+            true => self.producers.judge(&admitted.head),
+            false => Verdict::Next,
+        }
+    }
+
     /// This batch is in the log already: its producer sent it again.
-    pub fn has(&self, records: &Bytes, now_ms: i64) -> bool {
-        let duplicate = |head: BatchHead| {
-            head.has_producer() && matches!(self.producers.judge(&head), Verdict::Duplicate(..))
-        };
-        self.admit(records, now_ms)
-            .is_ok_and(|(head, _)| duplicate(head))
+    pub fn has(&self, admitted: &Admitted) -> bool {
+        matches!(self.judge(admitted), Verdict::Duplicate(..))
     }
 
     /// M63: the producer table learns of a batch that is not appended.
-    pub fn note_producer_early(&mut self, records: &Bytes, now_ms: i64) {
-        if self.admit(records, now_ms).is_ok() {
-            let (head, ..) = place(records, self.log_end, self.leader_epoch, None);
-            if head.has_producer() && self.producers.judge(&head) == Verdict::Next {
-                self.producers.record(&head, now_ms);
-            }
+    pub fn note_producer_early(&mut self, records: &Bytes, admitted: &Admitted, now_ms: i64) {
+        let (head, ..) = place(records, self.log_end, self.leader_epoch, None);
+        if head.has_producer() && self.judge(admitted) == Verdict::Next {
+            self.producers.record(&head, now_ms);
         }
+    }
+
+    /// The broker's time of the batch at this offset, if it bears that and is still at hand; or -1.
+    fn append_time_of(&self, base_offset: i64) -> i64 {
+        let found = self
+            .tail
+            .binary_search_by_key(&base_offset, |batch| batch.row.base);
+        let batch = found.ok().map(|index| &self.tail[index]);
+        let by_broker =
+            |batch: &&TailBatch| attributes(&batch.pieces[0]) & ATTRIBUTE_LOG_APPEND_TIME != 0;
+        batch
+            .filter(by_broker)
+            .map_or(-1, |batch| batch.row.max_timestamp)
     }
 
     /// The placed batch becomes the log's end.
@@ -133,32 +234,19 @@ impl Replica {
         });
     }
 
-    /// Everything that can refuse a batch but its sequence. Returns its head as it was sent, and what
-    /// the broker has to say of its time.
-    fn admit(
-        &self,
-        records: &Bytes,
-        now_ms: i64,
-    ) -> Result<(BatchHead, Option<Stamp>), AppendError> {
-        let head = match verify(records) {
-            Ok(head) => head,
-            Err(BatchError::UnsupportedMagic) => {
-                return refuse(
-                    ErrorCode::UnsupportedForMessageFormat,
-                    "only record batches of magic 2",
-                )
-            }
-            Err(_) => {
-                return refuse(
-                    ErrorCode::CorruptMessage,
-                    "the batch is malformed or its CRC is wrong",
-                )
-            }
-        };
+    /// Everything in a batch's head that can refuse it, and its CRC. Returns its head as it was sent.
+    pub fn inspect(&self, records: &[u8]) -> Result<BatchHead, AppendError> {
+        let head = parse_head(records).map_err(|error| unfit(error, records))?;
         if head.size != records.len() {
             return refuse(
                 ErrorCode::InvalidRecord,
                 "one partition takes one batch per request",
+            );
+        }
+        if head.base_offset != 0 {
+            return decline(
+                ErrorCode::InvalidRecord,
+                "a produced batch begins at offset 0",
             );
         }
         if head.size as i64 > self.config.max_message_bytes {
@@ -167,60 +255,90 @@ impl Replica {
                 "the batch is larger than max.message.bytes",
             );
         }
+        if !crc_holds(records, head.size) {
+            return Err(unfit(BatchError::BadCrc, records));
+        }
         if head.record_count < 1 || head.last_offset_delta != head.record_count - 1 {
-            return refuse(
+            return decline(
                 ErrorCode::InvalidRecord,
                 "the record count does not fit the offsets",
             );
         }
+        if head.attributes & ATTRIBUTE_COMPRESSION > CODEC_MAX {
+            return decline(ErrorCode::InvalidRecord, "no such compression");
+        }
         if head.attributes & (ATTRIBUTE_CONTROL | ATTRIBUTE_TRANSACTIONAL) != 0 {
-            return refuse(ErrorCode::InvalidRecord, "transactions are not served yet");
+            return decline(ErrorCode::InvalidRecord, "transactions are not served yet");
         }
         if head.has_producer() && (head.base_sequence < 0 || head.producer_epoch < 0) {
-            return refuse(
+            return decline(
                 ErrorCode::InvalidRecord,
                 "a producer needs an epoch and a sequence",
             );
         }
-        // What is compressed is passed through as it is.
-        let times = match head.attributes & ATTRIBUTE_COMPRESSION {
-            0 => match check_records(&head, &records[HEAD_LEN..]) {
-                Ok(times) => times,
-                Err(_) => return refuse(ErrorCode::InvalidRecord, "a record is malformed"),
-            },
-            _ => (head.base_timestamp, head.max_timestamp),
-        };
-        self.stamp(&head, times, now_ms).map(|stamp| (head, stamp))
+        Ok(head)
     }
 
-    /// What the broker has to say of a batch whose oldest and youngest record are of these times.
-    fn stamp(
-        &self,
-        head: &BatchHead,
-        (oldest, youngest): (i64, i64),
-        now_ms: i64,
-    ) -> Result<Option<Stamp>, AppendError> {
-        let config = &self.config;
-        if config.log_append_time {
-            return Ok(Some(Stamp::LogAppendTime(now_ms)));
-        }
-        let late = now_ms.saturating_sub(config.before_max_ms);
-        let early = now_ms.saturating_add(config.after_max_ms);
-        let outside = |time: i64| time >= 0 && !(late..=early).contains(&time);
-        if outside(oldest) || outside(youngest) {
-            return refuse(
-                ErrorCode::InvalidTimestamp,
-                "a timestamp is outside the topic's bounds",
-            );
-        }
-        Ok((youngest != head.max_timestamp).then_some(Stamp::Youngest(youngest)))
+    /// What the log says of an admitted batch's time, where that is not what its producer said.
+    fn stamp(&self, admitted: &Admitted, now_ms: i64) -> Option<Stamp> {
+        let log_append_time = self.config.log_append_time;
+        let max_timestamp = match log_append_time {
+            true => now_ms,
+            false => admitted.youngest,
+        };
+        let head = &admitted.head;
+        let claims = head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0;
+        let same = claims == log_append_time && head.max_timestamp == max_timestamp;
+        (!same).then_some(Stamp {
+            log_append_time,
+            max_timestamp,
+        })
     }
+}
+
+/// A batch whose records are well formed is admitted, unless some are too old or too young.
+pub fn admit_checked(
+    head: BatchHead,
+    checked: &Checked,
+    bounds: TimeBounds,
+) -> Result<Admitted, AppendError> {
+    if checked.outside.is_empty() {
+        let youngest = checked.youngest;
+        return Ok(Admitted { head, youngest });
+    }
+    let (oldest, youngest) = (bounds.oldest, bounds.youngest);
+    let named = checked.outside.iter().map(|(index, time)| {
+        let text = format!("timestamp {time} is not within {oldest} to {youngest}");
+        (*index, text)
+    });
+    Err(AppendError {
+        code: ErrorCode::InvalidTimestamp,
+        text: "timestamps of records are outside the topic's bounds".into(),
+        records: named.collect(),
+        by_log: true,
+    })
+}
+
+/// The answer to bytes that are no batch (`ProduceRequest.java`, `ByteBufferLogInputStream.java`).
+fn unfit(error: BatchError, records: &[u8]) -> AppendError {
+    use ErrorCode::{CorruptMessage, InvalidRecord};
+    let (code, text) = match error {
+        BatchError::Truncated => (InvalidRecord, "there is no whole batch"),
+        BatchError::OldMagic => (InvalidRecord, "only record batches of magic 2"),
+        BatchError::UnknownMagic => (CorruptMessage, "only record batches of magic 2"),
+        BatchError::Malformed => (CorruptMessage, "the batch's length cannot be"),
+        BatchError::BadCounts if crc_holds(records, records.len()) => {
+            return AppendError::of_log(InvalidRecord, "the batch's counts or offsets cannot be")
+        }
+        BatchError::BadCounts | BatchError::BadCrc => (CorruptMessage, "the CRC does not match"),
+    };
+    AppendError::of_request(code, text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{build_batch, complete, BatchSpec};
+    use crate::batch::{build_batch, complete, verify, BatchSpec};
     use crate::ids::{PartitionId, Uuid};
 
     /// The time at the broker, ms.
@@ -250,18 +368,20 @@ mod tests {
         batch.into()
     }
 
+    fn append(replica: &mut Replica, bytes: &Bytes) -> Result<Appended, AppendError> {
+        let admitted = replica.admit(bytes, NOW_MS)?;
+        replica.append(bytes, &admitted, NOW_MS)
+    }
+
     #[test]
     fn what_cannot_be_appended_is_refused_with_kafkas_code_and_changes_nothing() {
-        use ErrorCode::{
-            CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge, UnknownProducerId,
-            UnsupportedForMessageFormat,
-        };
+        use ErrorCode::{CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge};
         let whole = batch(|_| {});
         let code = |config: &dyn Fn(&mut Replica), bytes: Bytes| {
             let mut replica = replica();
             config(&mut replica);
             let before = replica.clone();
-            let refused = replica.append(&bytes, NOW_MS).err();
+            let refused = append(&mut replica, &bytes).err();
             let same = (replica.log_end, replica.tail.len(), &replica.producers)
                 == (before.log_end, before.tail.len(), &before.producers);
             assert!(refused.is_none() || same);
@@ -273,8 +393,26 @@ mod tests {
         };
         assert_eq!(code(&plain, whole.clone()), None);
         for (wanted, bytes) in [
-            (UnsupportedForMessageFormat, set(16, &[1])),
-            (CorruptMessage, whole.slice(..whole.len() - 1)),
+            // Field case 8, the uncompressed list: magic 0, 1 and 3, none, a part, two, a wrong CRC.
+            (InvalidRecord, set(16, &[0])),
+            (InvalidRecord, set(16, &[1])),
+            (CorruptMessage, set(16, &[3])),
+            (InvalidRecord, Bytes::new()),
+            (InvalidRecord, whole.slice(..whole.len() - 1)),
+            (
+                CorruptMessage,
+                [&whole[..whole.len() - 1], &[0x55]].concat().into(),
+            ),
+            (
+                CorruptMessage,
+                [&whole[..8], &[0, 0, 0, 48], &whole[12..]].concat().into(),
+            ),
+            (
+                InvalidRecord,
+                [&1i64.to_be_bytes()[..], &whole[8..]].concat().into(),
+            ),
+            (InvalidRecord, set(23, &(-1i32).to_be_bytes())),
+            (InvalidRecord, set(57, &(-1i32).to_be_bytes())),
             (InvalidRecord, [&whole[..], &whole[..]].concat().into()),
             (InvalidRecord, set(57, &3i32.to_be_bytes())),
             (InvalidRecord, set(57, &0i32.to_be_bytes())),
@@ -287,7 +425,8 @@ mod tests {
             (InvalidRecord, set(51, &(-1i16).to_be_bytes())),
             (InvalidRecord, set(53, &(-1i32).to_be_bytes())),
             (InvalidRecord, set(HEAD_LEN, &[3])),
-            (UnknownProducerId, set(53, &2i32.to_be_bytes())),
+            (InvalidRecord, set(21, &5i16.to_be_bytes())),
+            (InvalidRecord, set(21, &7i16.to_be_bytes())),
         ] {
             assert_eq!(code(&plain, bytes), Some(wanted));
         }
@@ -317,7 +456,7 @@ mod tests {
             let mut replica = replica();
             config(&mut replica);
             replica.log_end = 20;
-            let told = replica.append(bytes, NOW_MS).expect("taken");
+            let told = append(&mut replica, bytes).expect("taken");
             assert_eq!((told.base_offset, told.next_offset), (20, 22));
             let tail = replica.tail.back().expect("it is there");
             let whole = tail.pieces.concat();
@@ -334,7 +473,7 @@ mod tests {
         assert_eq!(appended(&by_broker, &honest), (NOW_MS, flag, NOW_MS));
         // What needs no change keeps its producer's CRC.
         let mut replica = replica();
-        replica.append(&honest, NOW_MS).expect("taken");
+        append(&mut replica, &honest).expect("taken");
         let crc = |bytes: &[u8]| verify(bytes).expect("a batch").crc;
         assert_eq!(crc(&replica.tail[0].pieces.concat()), crc(&honest));
     }

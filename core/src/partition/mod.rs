@@ -12,7 +12,7 @@ mod retain;
 mod write_behind;
 mod youngest;
 
-pub use append::{AppendError, Appended};
+pub use append::{admit_checked, is_compressed, is_zstd, Admitted, AppendError, Appended};
 pub use producers::{Producers, Verdict, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use retain::Retention;

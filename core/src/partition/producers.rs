@@ -1,6 +1,7 @@
 //! Idempotent producers: what each one appended last, so that a resent batch is recognised
 //! (KIP-98, `ProducerStateManager.java`).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -44,42 +45,34 @@ pub struct Producers {
 }
 
 impl Producers {
-    /// May this batch be appended?
+    /// May this batch be appended? (`ProducerAppendInfo.checkSequence`; Kafka 4.3 never answers
+    /// DUPLICATE_SEQUENCE_NUMBER.)
     pub fn judge(&self, head: &BatchHead) -> Verdict {
+        // Of a producer that idled past its expiry, or whose topic is a new one of its old name, any
+        // sequence is the next: it has no way to know, and refused it would never come back.
         let Some(producer) = self.table.get(&head.producer_id) else {
-            // Accepting a later sequence from an unknown producer would let a batch overtake the
-            // lost ones before it (KAFKA-14904).
-            return match head.base_sequence {
-                0 => Verdict::Next,
-                _ => Verdict::Refused(ErrorCode::UnknownProducerId),
-            };
+            return Verdict::Next;
         };
-        if head.producer_epoch < producer.epoch {
-            return Verdict::Refused(ErrorCode::InvalidProducerEpoch);
-        }
-        if head.producer_epoch > producer.epoch {
-            return match head.base_sequence {
-                0 => Verdict::Next,
-                _ => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber),
-            };
-        }
-        let (first, last) = (head.base_sequence, head.last_sequence());
-        let known = producer
-            .window
-            .iter()
-            .find(|batch| batch.first_sequence == first && batch.last_sequence == last);
-        if let Some(batch) = known {
-            return Verdict::Duplicate(batch.base_offset, batch.next_offset);
-        }
-        match producer.window.back() {
-            None if first == 0 => Verdict::Next,
-            Some(batch) if sequence_after(batch.last_sequence, 1) == first => Verdict::Next,
-            Some(batch)
-                if first <= batch.last_sequence && batch.last_sequence - first < 1 << 30 =>
-            {
-                Verdict::Refused(ErrorCode::DuplicateSequenceNumber)
+        let first = head.base_sequence;
+        let fits = match head.producer_epoch.cmp(&producer.epoch) {
+            Ordering::Less => return Verdict::Refused(ErrorCode::InvalidProducerEpoch),
+            Ordering::Greater => first == 0,
+            Ordering::Equal => {
+                let same = |batch: &&Appended| {
+                    batch.first_sequence == first && batch.last_sequence == head.last_sequence()
+                };
+                if let Some(batch) = producer.window.iter().find(same) {
+                    return Verdict::Duplicate(batch.base_offset, batch.next_offset);
+                }
+                let last = producer.window.back();
+                last.is_none_or(|batch| sequence_after(batch.last_sequence, 1) == first)
             }
-            _ => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber),
+        };
+        // A gap; a repeat that is no longer remembered; or a part of it is old and a part is new, and
+        // a client that is told of a duplicate would count the new part as written.
+        match fits {
+            true => Verdict::Next,
+            false => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber),
         }
     }
 
@@ -188,13 +181,20 @@ mod tests {
         }
     }
 
+    const GAP: Verdict = Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber);
+
+    /// The head with so many records instead of two.
+    fn of(records: i32, head: BatchHead) -> BatchHead {
+        BatchHead {
+            record_count: records,
+            last_offset_delta: records - 1,
+            ..head
+        }
+    }
+
     #[test]
     fn a_window_of_five_batches() {
         let mut producers = Producers::default();
-        assert_eq!(
-            producers.judge(&head(0, 6, 0)),
-            Verdict::Refused(ErrorCode::UnknownProducerId)
-        );
         for index in 0..6 {
             let batch = head(0, index * 2, i64::from(index) * 2);
             assert_eq!(producers.judge(&batch), Verdict::Next);
@@ -202,15 +202,71 @@ mod tests {
         }
         assert_eq!(producers.judge(&head(0, 10, 0)), Verdict::Duplicate(10, 12));
         assert_eq!(producers.judge(&head(0, 2, 0)), Verdict::Duplicate(2, 4));
-        let gone = Verdict::Refused(ErrorCode::DuplicateSequenceNumber);
-        assert_eq!(producers.judge(&head(0, 0, 0)), gone);
-        let gap = Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber);
-        assert_eq!(producers.judge(&head(0, 14, 0)), gap);
-        assert_eq!(producers.judge(&head(1, 2, 0)), gap);
+        assert_eq!(producers.judge(&head(0, 0, 0)), GAP, "no longer remembered");
+        assert_eq!(producers.judge(&head(0, 14, 0)), GAP);
+        assert_eq!(
+            producers.judge(&head(1, 2, 0)),
+            GAP,
+            "a new epoch begins at 0"
+        );
+        assert_eq!(producers.judge(&head(1, 12, 0)), GAP);
         assert_eq!(producers.judge(&head(1, 0, 0)), Verdict::Next);
         producers.record(&head(1, 0, 12), 2);
         let fenced = Verdict::Refused(ErrorCode::InvalidProducerEpoch);
         assert_eq!(producers.judge(&head(0, 12, 0)), fenced);
+    }
+
+    #[test]
+    fn any_first_sequence_of_an_unknown_producer_is_taken() {
+        // Field case 1: 55, 56, then 60.
+        let mut producers = Producers::default();
+        for (sequence, verdict) in [(55, Verdict::Next), (56, Verdict::Next), (60, GAP)] {
+            let batch = of(1, head(0, sequence, 0));
+            assert_eq!(producers.judge(&batch), verdict, "{sequence}");
+            if verdict == Verdict::Next {
+                producers.record(&batch, 1);
+            }
+        }
+        // Expired, it is unknown once more.
+        producers.expire(2);
+        assert_eq!(producers.judge(&of(1, head(0, 99, 0))), Verdict::Next);
+    }
+
+    #[test]
+    fn an_overlap_is_out_of_order_and_never_a_duplicate() {
+        // Field case 3: 0 to 6 one by one; 6 and 7; 1; 7 to 9; 8 alone.
+        let mut producers = Producers::default();
+        for sequence in 0..7 {
+            producers.record(&of(1, head(0, sequence, i64::from(sequence))), 1);
+        }
+        assert_eq!(producers.judge(&head(0, 6, 0)), GAP);
+        assert_eq!(producers.judge(&of(1, head(0, 1, 0))), GAP);
+        let three = of(3, head(0, 7, 7));
+        assert_eq!(producers.judge(&three), Verdict::Next);
+        producers.record(&three, 1);
+        assert_eq!(producers.judge(&of(1, head(0, 8, 0))), GAP);
+        assert_eq!(producers.judge(&three), Verdict::Duplicate(7, 10));
+        // 3 and 4 are the oldest of the five that are still known.
+        assert_eq!(
+            producers.judge(&of(1, head(0, 3, 0))),
+            Verdict::Duplicate(3, 4)
+        );
+        assert_eq!(producers.judge(&of(1, head(0, 2, 0))), GAP);
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut producers = Producers::default();
+        let across = of(3, head(0, i32::MAX - 1, 0));
+        producers.record(&across, 1);
+        assert_eq!(across.last_sequence(), 0);
+        assert_eq!(producers.judge(&across), Verdict::Duplicate(0, 3));
+        assert_eq!(producers.judge(&head(0, 1, 0)), Verdict::Next);
+        assert_eq!(producers.judge(&head(0, 0, 0)), GAP);
+        let mut up_to = Producers::default();
+        up_to.record(&head(0, i32::MAX - 1, 0), 1);
+        assert_eq!(up_to.judge(&head(0, 0, 2)), Verdict::Next);
+        assert_eq!(up_to.judge(&head(0, i32::MAX, 2)), GAP);
     }
 
     #[test]

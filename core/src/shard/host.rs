@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::journaling::Mark;
+use super::produce::Batch;
 use super::reads::{ReadFor, ReadRow};
 use super::{Answer, Ask, NeighbourMessage, Part, PartAsk, Shard};
 use crate::api::*;
@@ -29,16 +30,18 @@ pub(super) struct AskRow {
 /// Something that waits for a partition's high watermark.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
-    ask: u64,
-    slot: u32,
-    until: i64,
-    part: Part,
+    pub ask: u64,
+    pub slot: u32,
+    pub until: i64,
+    pub part: Part,
 }
 
 /// Something that waits for room in the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Stalled {
-    /// A part of an ask: a batch, or a log start.
+    /// A batch.
+    Batch(Batch),
+    /// A part of an ask: a log start.
     Part(u64, u32, PartitionId, PartAsk),
     /// A request to the metadata ledger.
     Admin(ShardId, u64, Request),
@@ -75,7 +78,18 @@ impl Shard {
                         continue;
                     }
                     match what {
-                        PartAsk::Produce(_) | PartAsk::Delete(_) => {
+                        PartAsk::Produce(records) => {
+                            let admitted = None;
+                            let batch = Batch {
+                                ask,
+                                slot,
+                                id,
+                                records,
+                                admitted,
+                            };
+                            self.take_in(now, batch, out)
+                        }
+                        PartAsk::Delete(_) => {
                             self.stall_or_go(now, Stalled::Part(ask, slot, id, what), out)
                         }
                         PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
@@ -123,78 +137,12 @@ impl Shard {
         }
     }
 
-    fn produce(
-        &mut self,
-        now: Now,
-        ask: u64,
-        slot: u32,
-        id: PartitionId,
-        records: bytes::Bytes,
-        out: &mut Effects,
-    ) {
-        let index = id.index as i32;
-        let room = self.journal.has_room_for(records.len());
-        let full = self.is_too_much_to_carry(id, records.len());
-        let Some(replica) = self.replicas.get_mut(&id) else {
-            return;
-        };
-        let failed =
-            |code, text| PartAsk::Produce(bytes::Bytes::new()).failed(index, code, Some(text));
-        if self.config.knobs.producers_before_append && !room {
-            // M63: the table learns of a batch that is then refused.
-            replica.note_producer_early(&records, now.wall_ms);
-        }
-        // What is in the log already needs no room: refused, it would be acknowledged after others
-        // that were sent later.
-        if (!room || full) && !replica.has(&records, now.wall_ms) {
-            let text = match room {
-                true => "the partition's files cannot be written",
-                false => "the disk is full or the journal has no room",
-            };
-            let part = failed(ErrorCode::KafkaStorageError, text);
-            if full && self.may_start_job(now) {
-                self.start_job(now, id, out);
-            }
-            return self.part_done(now, ask, slot, part, out);
-        }
-        let appended = match replica.append(&records, now.wall_ms) {
-            Ok(appended) => appended,
-            Err(error) => {
-                return self.part_done(now, ask, slot, failed(error.code, error.text), out)
-            }
-        };
-        let part = Part::Produced(PartitionProduced {
-            index,
-            error: ErrorCode::None,
-            base_offset: appended.base_offset,
-            log_append_time_ms: appended.log_append_time_ms,
-            log_start_offset: replica.log_start,
-            error_message: None,
-        });
-        let until = appended.next_offset;
-        let done = replica.high_watermark >= until;
-        match appended.frames {
-            Some(frames) => self.journal.stage(frames, Mark::Batches(id, until)),
-            None => out.notes.push(Note::DuplicateSequence),
-        }
-        if done {
-            return self.part_done(now, ask, slot, part, out);
-        }
-        // A duplicate of a batch that is not durable yet waits with the original.
-        self.waits.entry(id).or_default().push_back(Wait {
-            ask,
-            slot,
-            until,
-            part,
-        });
-    }
-
     /// True if this must wait for room: the ring grows or is freed soon. Who came first goes first. A
     /// full disk, and a batch that no ring would hold, are told at once.
     fn must_stall(&self, what: &Stalled) -> bool {
         match what {
-            Stalled::Part(_, _, _, PartAsk::Produce(records)) => {
-                let fits_never = records.len() as u64 > self.config.journal_max_bytes / 8;
+            Stalled::Batch(Batch { records, .. }) => {
+                let fits_never = records.len() as u64 > self.config.batch_bytes_max();
                 let room = self.journal.has_room_for(records.len());
                 !room && !fits_never && !self.journal.disk_full
             }
@@ -202,10 +150,10 @@ impl Shard {
         }
     }
 
-    fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
+    pub(super) fn stall_or_go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
         let must = self.must_stall(&what);
         let queue = match &what {
-            Stalled::Part(_, _, _, PartAsk::Produce(_)) => &mut self.stalled,
+            Stalled::Batch(_) => &mut self.stalled,
             Stalled::Part(..) | Stalled::Admin(..) => &mut self.stalled_admin,
         };
         match must || !queue.is_empty() {
@@ -229,9 +177,13 @@ impl Shard {
                     out,
                 );
             }
-            Stalled::Part(ask, slot, id, PartAsk::Produce(records)) => {
-                self.produce(now, ask, slot, id, records, out)
+            Stalled::Batch(batch) if !self.replicas.contains_key(&batch.id) => {
+                let code = ErrorCode::UnknownTopicOrPartition;
+                let gone = PartAsk::Produce(bytes::Bytes::new());
+                let part = gone.failed(batch.id.index as i32, code, None);
+                self.part_done(now, batch.ask, batch.slot, part, out);
             }
+            Stalled::Batch(batch) => self.produce(now, batch, out),
             Stalled::Part(ask, slot, id, PartAsk::Delete(offset)) => {
                 self.delete(now, ask, slot, id, offset, out)
             }

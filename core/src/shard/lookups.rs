@@ -169,7 +169,7 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Some(row) = self.work.remove(&id) else {
-            return;
+            return self.batch_checked(now, id, result, out);
         };
         let lookup = row.lookup;
         match result {
@@ -188,7 +188,10 @@ impl Shard {
                 self.look(now, Lookup { from, ..lookup }, out);
             }
             // A producer compressed it wrongly: no later try will tell more.
-            WorkResult::Unreadable => self.found_none(now, lookup, ErrorCode::InvalidRecord, out),
+            WorkResult::Unreadable
+            | WorkResult::Checked(_)
+            | WorkResult::Malformed(_)
+            | WorkResult::TooLarge => self.found_none(now, lookup, ErrorCode::InvalidRecord, out),
         }
     }
 

@@ -163,6 +163,7 @@ impl PartAsk {
                 base_offset: -1,
                 log_append_time_ms: -1,
                 log_start_offset: -1,
+                record_errors: Vec::new(),
                 error_message: text.map(str::to_string),
             }),
             PartAsk::Fetch(_) => Part::Fetched(PartitionFetched::failed(index, error)),

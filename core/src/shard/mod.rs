@@ -14,11 +14,13 @@ mod fetching;
 mod flushing;
 mod gateway;
 mod host;
+mod intake;
 mod journaling;
 mod ledger;
 mod lookups;
 mod message;
 mod parts;
+mod produce;
 mod reads;
 mod resharding;
 mod retention;
@@ -46,6 +48,7 @@ use ahead::AheadAsks;
 use connections::{Conn, Runnable};
 use gateway::Call;
 use host::AskRow;
+use intake::Intake;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
 use lookups::{Looking, Lookup};
@@ -112,6 +115,8 @@ pub struct Shard {
     /// Lookups by time that have not begun, and how many have.
     lookups: VecDeque<Lookup>,
     looking: usize,
+    /// Compressed batches that are being looked into.
+    intake: Intake,
     journal: Journal,
     replicas: BTreeMap<PartitionId, Replica>,
     owed: BTreeSet<PartitionId>,
@@ -168,6 +173,7 @@ impl Shard {
             work: BTreeMap::new(),
             lookups: VecDeque::new(),
             looking: 0,
+            intake: Intake::default(),
             journal: Journal::new(path, Ring::fresh(0, 0)),
             replicas: BTreeMap::new(),
             owed: BTreeSet::new(),
@@ -353,6 +359,7 @@ impl Shard {
             |purpose: &&Purpose| matches!(purpose, Purpose::Read(row) if row.is_lookup());
         let looking = self.work.len() + self.ops.values().filter(read_for).count();
         assert_eq!(looking, self.looking, "lookups are miscounted");
+        self.intake.check();
     }
 
     /// True once clients are served.

@@ -5,6 +5,7 @@ use crate::api::*;
 use crate::error_code::ErrorCode;
 use crate::ids::PartitionId;
 use crate::metadata::{decide_name, Image};
+use crate::partition::is_zstd;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
@@ -210,6 +211,7 @@ impl Shard {
             _ => None,
         };
         let transactional = matches!(&request, Request::Produce(p) if p.transactional_id.is_some());
+        let no_zstd = matches!(&request, Request::Produce(p) if !p.zstd_allowed);
         let mut layout = Layout {
             shape: Shape::Produce,
             topics: Vec::new(),
@@ -229,6 +231,9 @@ impl Shard {
                 let refusal = match acks {
                     Some(acks) if !(-1..=1).contains(&acks) => Some(ErrorCode::InvalidRequiredAcks),
                     _ if transactional => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+                    _ if no_zstd && matches!(&ask, PartAsk::Produce(batch) if is_zstd(batch)) => {
+                        Some(ErrorCode::UnsupportedCompressionType)
+                    }
                     _ => None,
                 };
                 let resolved = match refusal {

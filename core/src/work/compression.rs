@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use crate::batch::ATTRIBUTE_COMPRESSION;
 
-/// Decompressed bytes of one batch at most; more is not read.
-const PLAIN_BYTES_MAX: u64 = 1 << 30;
+/// Decompressed bytes of a batch in the log that are read at most. What is appended today holds less
+/// ([`super::PLAIN_BATCH_MAX`]); batches of before that was so may hold more.
+pub(super) const PLAIN_BYTES_MAX: u64 = 1 << 30;
 /// A snappy block grows to at most so many times its size: a copy of 64 bytes takes three.
 const SNAPPY_GROWTH_MAX: usize = 32;
 /// Log of the largest window of zstd's own tools without `--long`; the window is the memory it takes.
@@ -24,17 +25,24 @@ const XERIAL_HEADER: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadCompression;
 
-/// The records of a batch as they come out of its compression (low three bits of `attributes`).
-pub(super) fn open(attributes: i16, records: &[u8]) -> io::Result<Box<dyn Read + '_>> {
-    let plain: Box<dyn Read + '_> = match attributes & ATTRIBUTE_COMPRESSION {
+/// The records of a batch as they come out of its compression (low three bits of `attributes`). The
+/// caller reads no more than `limit` of them; a codec that unpacks a whole block at once is held to it
+/// here.
+///
+/// # Errors
+/// `FileTooLarge` if a block claims to be larger than `limit`; others if the bytes are not what the
+/// codec writes.
+pub(super) fn open(attributes: i16, records: &[u8], limit: u64) -> io::Result<Box<dyn Read + '_>> {
+    Ok(match attributes & ATTRIBUTE_COMPRESSION {
         0 => Box::new(records),
         1 => Box::new(flate2::bufread::MultiGzDecoder::new(records)),
         2 => match records.strip_prefix(XERIAL_MAGIC) {
             Some(_) => Box::new(Xerial {
                 rest: records.get(XERIAL_HEADER..).ok_or_else(bad)?,
                 block: Cursor::default(),
+                limit,
             }),
-            None => Box::new(Cursor::new(snappy_block(records)?)),
+            None => Box::new(Cursor::new(snappy_block(records, limit)?)),
         },
         3 => Box::new(lz4_flex::frame::FrameDecoder::new(records)),
         4 => {
@@ -43,8 +51,7 @@ pub(super) fn open(attributes: i16, records: &[u8]) -> io::Result<Box<dyn Read +
             Box::new(decoder)
         }
         _ => return Err(bad()),
-    };
-    Ok(Box::new(plain.take(PLAIN_BYTES_MAX)))
+    })
 }
 
 /// A batch's records without their compression, for who wants them all. At most `limit` bytes.
@@ -53,7 +60,8 @@ pub fn plain(attributes: i16, records: &Bytes, limit: u64) -> Result<Bytes, BadC
         return Ok(records.clone());
     }
     let mut out = Vec::new();
-    let read = open(attributes, records)
+    let limit = limit.min(PLAIN_BYTES_MAX);
+    let read = open(attributes, records, limit)
         .and_then(|plain| plain.take(limit.saturating_add(1)).read_to_end(&mut out));
     match read {
         Ok(size) if size as u64 <= limit => Ok(out.into()),
@@ -65,10 +73,13 @@ fn bad() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
 
-fn snappy_block(block: &[u8]) -> io::Result<Vec<u8>> {
+fn snappy_block(block: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let size = snap::raw::decompress_len(block).map_err(|_| bad())?;
     if size > block.len().saturating_mul(SNAPPY_GROWTH_MAX) {
         return Err(bad());
+    }
+    if size as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
     snap::raw::Decoder::new()
         .decompress_vec(block)
@@ -79,6 +90,7 @@ fn snappy_block(block: &[u8]) -> io::Result<Vec<u8>> {
 struct Xerial<'a> {
     rest: &'a [u8],
     block: Cursor<Vec<u8>>,
+    limit: u64,
 }
 
 impl Read for Xerial<'_> {
@@ -91,7 +103,7 @@ impl Read for Xerial<'_> {
             let (length, rest) = self.rest.split_first_chunk().ok_or_else(bad)?;
             let length = u32::from_be_bytes(*length) as usize;
             let (block, rest) = rest.split_at_checked(length).ok_or_else(bad)?;
-            self.block = Cursor::new(snappy_block(block)?);
+            self.block = Cursor::new(snappy_block(block, self.limit)?);
             self.rest = rest;
         }
     }

@@ -2,9 +2,13 @@
 //! brings the outcome back as an input; running one twice gives the same.
 
 #[cfg(feature = "work")]
+mod check;
+#[cfg(feature = "work")]
 mod compression;
 #[cfg(feature = "work")]
 mod records;
+#[cfg(all(test, feature = "work"))]
+mod samples;
 
 #[cfg(feature = "work")]
 pub use compression::{plain, BadCompression};
@@ -13,8 +17,13 @@ pub use records::run;
 
 use bytes::Bytes;
 
-use crate::batch::BatchHead;
+use crate::batch::{BatchHead, Checked, TimeBounds};
 use crate::ids::WorkId;
+
+/// Bytes that may come out of a compressed batch that is produced: more, and it is refused as too
+/// large, which makes Kafka's own client split it and go on. `node/BENCHMARKS.md` has the times that
+/// this bounds.
+pub const PLAIN_BATCH_MAX: u64 = 128 << 20;
 
 /// One job, named so that its outcome can be matched.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -42,10 +51,21 @@ pub enum WorkRequest {
         /// The youngest of those records instead, the first of them if several are.
         youngest: bool,
     },
+    /// Look at every record of a compressed batch that is produced, before it may enter the log.
+    CheckBatch {
+        /// The batch's head.
+        head: BatchHead,
+        /// What follows the head: compressed records.
+        records: Bytes,
+        /// The timestamps that they may have.
+        bounds: TimeBounds,
+        /// Bytes that may come out of the compression, at most [`PLAIN_BATCH_MAX`].
+        plain_max: u64,
+    },
 }
 
 /// The outcome of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WorkResult {
     /// The record that was looked for.
     Found {
@@ -58,4 +78,10 @@ pub enum WorkResult {
     Nothing,
     /// The records cannot be read, though the batch is as it was produced.
     Unreadable,
+    /// The records of a batch are well formed, and this is what they say.
+    Checked(Checked),
+    /// They are not well formed: what is wrong, for people.
+    Malformed(&'static str),
+    /// More comes out of them than may.
+    TooLarge,
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::compression::open;
+use super::check::check_batch;
+use super::compression::{open, PLAIN_BYTES_MAX};
 use super::{WorkRequest, WorkResult};
 use crate::batch::{get_varint, BatchHead, ATTRIBUTE_LOG_APPEND_TIME};
 
@@ -17,6 +18,12 @@ pub fn run(request: &WorkRequest) -> WorkResult {
             youngest,
         } => find_timestamp(head, records, *from, *timestamp, *youngest)
             .unwrap_or(WorkResult::Unreadable),
+        WorkRequest::CheckBatch {
+            head,
+            records,
+            bounds,
+            plain_max,
+        } => check_batch(head, records, *bounds, *plain_max),
     }
 }
 
@@ -39,7 +46,8 @@ fn find_timestamp(
             _ => WorkResult::Nothing,
         });
     }
-    let mut plain = BufReader::new(open(head.attributes, records)?);
+    let mut plain =
+        BufReader::new(open(head.attributes, records, PLAIN_BYTES_MAX)?.take(PLAIN_BYTES_MAX));
     let (mut wanted, mut found) = (timestamp, WorkResult::Nothing);
     for _ in 0..head.record_count {
         let (time_delta, offset_delta) = next_record(&mut plain)?;
@@ -74,53 +82,11 @@ fn next_record(plain: &mut impl BufRead) -> io::Result<(i64, i64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
     use crate::batch::{build_batch, head_alone, BatchSpec, HEAD_LEN};
     use crate::work::plain;
+    use crate::work::samples::KINDS;
     use bytes::Bytes;
-
-    fn gzip(plain: &[u8]) -> Vec<u8> {
-        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        out.write_all(plain).expect("memory");
-        out.finish().expect("memory")
-    }
-
-    fn snappy(plain: &[u8]) -> Vec<u8> {
-        snap::raw::Encoder::new()
-            .compress_vec(plain)
-            .expect("memory")
-    }
-
-    fn snappy_java(plain: &[u8]) -> Vec<u8> {
-        let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
-        for block in plain.chunks(10) {
-            let block = snappy(block);
-            out.extend((block.len() as u32).to_be_bytes());
-            out.extend(block);
-        }
-        out
-    }
-
-    fn lz4(plain: &[u8]) -> Vec<u8> {
-        let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
-        out.write_all(plain).expect("memory");
-        out.finish().expect("memory")
-    }
-
-    fn zstd(plain: &[u8]) -> Vec<u8> {
-        zstd::encode_all(plain, 3).expect("memory")
-    }
-
-    const KINDS: [(i16, fn(&[u8]) -> Vec<u8>); 6] = [
-        (0, <[u8]>::to_vec),
-        (1, gzip),
-        (2, snappy),
-        (2, snappy_java),
-        (3, lz4),
-        (4, zstd),
-    ];
 
     /// A batch at offset 100 of records at 1000, 1005, 1003, 1010: head and plain records.
     fn batch() -> (BatchHead, Vec<u8>) {

@@ -152,6 +152,8 @@ pub struct Broker {
     /// Shards wanted, and how many want to be booted again.
     wanted: u16,
     again: usize,
+    /// Outcomes of CPU jobs that are kept back, if they are.
+    kept_back: Option<Vec<(usize, Input)>>,
 }
 
 impl Broker {
@@ -173,6 +175,7 @@ impl Broker {
             kept: BTreeMap::new(),
             wanted: shards,
             again: 0,
+            kept_back: None,
         };
         broker.boot(shards);
         broker
@@ -238,8 +241,11 @@ impl Broker {
         }
         for job in out.work {
             let result = seedlog_core::work::run(&job.request);
-            self.inputs
-                .push_back((shard, Input::Work { id: job.id, result }));
+            let done = (shard, Input::Work { id: job.id, result });
+            match &mut self.kept_back {
+                Some(kept) => kept.push(done),
+                None => self.inputs.push_back(done),
+            }
         }
         for (to, message) in out.neighbours {
             let from = ShardId(shard as u16);
@@ -325,6 +331,68 @@ impl Broker {
             self.pass(10);
         }
         panic!("call {call:?} was never answered");
+    }
+
+    /// Produce these bytes as they are.
+    #[allow(dead_code, reason = "stories speak in verbs")]
+    pub fn send(&mut self, at: &str, records: Bytes, zstd_allowed: bool) -> PartitionProduced {
+        let request = produce_of(at, records, zstd_allowed);
+        match self.call(request) {
+            Response::Produce(response) => response.topics[0].1[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Produce all of these on one connection while no CPU job comes to its end; then those end, the
+    /// last one first. Offsets or errors in the order of the batches.
+    #[allow(dead_code, reason = "stories speak in verbs")]
+    pub fn send_with_late_jobs(&mut self, at: &str, batches: &[Bytes]) -> Vec<(i64, i16)> {
+        self.kept_back = Some(Vec::new());
+        let first = self.calls + 1;
+        for records in batches {
+            self.calls += 1;
+            let (conn, call) = (ConnId(1), CallId(self.calls));
+            let request = produce_of(at, records.clone(), true);
+            let input = Input::Client {
+                conn,
+                call,
+                request,
+            };
+            self.inputs.push_back((0, input));
+        }
+        self.run();
+        while let Some(done) = self.kept_back.as_mut().and_then(Vec::pop) {
+            self.inputs.push_back(done);
+            self.run();
+        }
+        self.kept_back = None;
+        self.pass(100);
+        let replies = (first..=self.calls).map(|call| self.replies.remove(&call));
+        let told = replies.map(|reply| match reply {
+            Some(Response::Produce(response)) => {
+                let part = &response.topics[0].1[0];
+                (part.base_offset, part.error.code())
+            }
+            other => panic!("{other:?}"),
+        });
+        told.collect()
+    }
+
+    /// The batches in the tail of the partition of this index, whole.
+    #[allow(dead_code, reason = "stories speak in verbs")]
+    pub fn batches(&mut self, at: &str) -> Vec<Bytes> {
+        let (_, index) = place(at);
+        let replicas = self.shards.iter().flat_map(Shard::replicas);
+        let mut out = Vec::new();
+        for replica in replicas.filter(|replica| replica.id.index == index as u32) {
+            out.extend(
+                replica
+                    .tail
+                    .iter()
+                    .map(|batch| Bytes::from(batch.pieces.concat())),
+            );
+        }
+        out
     }
 
     /// Carry out one line of a story.
@@ -532,6 +600,7 @@ impl Broker {
                 transactional_id: None,
                 acks: -1,
                 timeout_ms: 0,
+                zstd_allowed: true,
                 topics,
             };
             last = match self.call(Request::Produce(request)) {
@@ -657,6 +726,21 @@ impl Broker {
 fn option_of(words: &[&str], name: &str) -> Option<String> {
     let mut values = words.iter();
     values.find_map(|word| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_string()))
+}
+
+fn produce_of(at: &str, records: Bytes, zstd_allowed: bool) -> Request {
+    let (topic, index) = place(at);
+    let topics = vec![TopicProduce {
+        topic,
+        partitions: vec![(index, Some(records))],
+    }];
+    Request::Produce(ProduceRequest {
+        transactional_id: None,
+        acks: -1,
+        timeout_ms: 0,
+        zstd_allowed,
+        topics,
+    })
 }
 
 fn place(text: &str) -> (TopicRef, i32) {

@@ -23,6 +23,7 @@ pub fn produce_request<C: Codec>(c: &mut C, m: &mut ProduceRequest) -> Visit {
     c.nullable_string(&mut m.transactional_id)?;
     c.i16(&mut m.acks)?;
     c.i32(&mut m.timeout_ms)?;
+    m.zstd_allowed = v >= 7;
     c.array(&mut m.topics, |c, topic| {
         topic_ref(c, &mut topic.topic, v >= 13)?;
         c.array(&mut topic.partitions, |c, (index, records)| {
@@ -48,10 +49,9 @@ pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
             c.i64(&mut part.log_append_time_ms)?;
             since(5, c, &mut part.log_start_offset, C::i64)?;
             if v >= 8 {
-                // Errors of single records: a batch is taken or refused as a whole here.
-                c.array(&mut Vec::new(), |c, index: &mut i32| {
+                c.array(&mut part.record_errors, |c, (index, text)| {
                     c.i32(index)?;
-                    c.nullable_string(&mut None)?;
+                    c.nullable_string(text)?;
                     c.tags()
                 })?;
                 c.nullable_string(&mut part.error_message)?;

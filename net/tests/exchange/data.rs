@@ -37,22 +37,25 @@ impl Api for Produce {
                 transactional_id,
                 acks,
                 timeout_ms,
+                zstd_allowed: true,
                 topics,
             },
         );
-        let part = (number(), error(), long(), long(), long(), some_text());
-        let part = part.prop_map(
-            |(index, error, base_offset, log_append_time_ms, log_start_offset, error_message)| {
-                PartitionProduced {
-                    index,
-                    error,
-                    base_offset,
-                    log_append_time_ms,
-                    log_start_offset,
-                    error_message,
-                }
-            },
-        );
+        let offsets = (long(), long(), long());
+        let records = few((number(), some_text()));
+        let part = (number(), error(), offsets, records, some_text());
+        let part = part.prop_map(|(index, error, offsets, record_errors, error_message)| {
+            let (base_offset, log_append_time_ms, log_start_offset) = offsets;
+            PartitionProduced {
+                index,
+                error,
+                base_offset,
+                log_append_time_ms,
+                log_start_offset,
+                record_errors,
+                error_message,
+            }
+        });
         let answer = few((topic(), few(part))).prop_map(|topics| ProduceResponse { topics });
         (ask, answer).boxed()
     }
@@ -81,7 +84,7 @@ impl Api for Produce {
             .with_unknown_tagged_fields(noise.tags.clone())
     }
 
-    fn ask_from(_: i16, ask: k::ProduceRequest) -> ProduceRequest {
+    fn ask_from(version: i16, ask: k::ProduceRequest) -> ProduceRequest {
         let part = |part: pq::PartitionProduceData| (part.index, part.records);
         let topic = |topic: pq::TopicProduceData| TopicProduce {
             topic: topic_from(Some(topic.name), topic.topic_id.into_bytes()),
@@ -91,6 +94,7 @@ impl Api for Produce {
             transactional_id: text_from(ask.transactional_id.map(|id| id.0)),
             acks: ask.acks,
             timeout_ms: ask.timeout_ms,
+            zstd_allowed: version >= 7,
             topics: ask.topic_data.into_iter().map(topic).collect(),
         }
     }
@@ -123,6 +127,7 @@ impl Api for Produce {
             base_offset: part.base_offset,
             log_append_time_ms: part.log_append_time_ms,
             log_start_offset: part.log_start_offset,
+            record_errors: part.record_errors.into_iter().map(bad_record).collect(),
             error_message: text_from(part.error_message),
         };
         let topic = |topic: pr::TopicProduceResponse| {
@@ -150,17 +155,23 @@ fn produced(version: i16, part: &PartitionProduced, noise: &Noise) -> pr::Partit
     }
     if version >= 8 {
         told.error_message = nullable(&part.error_message);
-        told.record_errors = noise.list(|at| {
+        let bad_record = |(index, text): &(i32, Option<String>)| {
             pr::BatchIndexAndErrorMessage::default()
-                .with_batch_index(at)
-                .with_batch_index_error_message(noise.text(None))
+                .with_batch_index(*index)
+                .with_batch_index_error_message(nullable(text))
                 .with_unknown_tagged_fields(noise.tags.clone())
-        });
+        };
+        told.record_errors = part.record_errors.iter().map(bad_record).collect();
     }
     if version >= 10 {
         told.current_leader.leader_epoch = noise.number(-1);
     }
     told
+}
+
+fn bad_record(record: pr::BatchIndexAndErrorMessage) -> (i32, Option<String>) {
+    let text = text_from(record.batch_index_error_message);
+    (record.batch_index, text)
 }
 
 /// Fetch (1).
