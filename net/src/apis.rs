@@ -38,8 +38,8 @@ pub const APIS: [Api; 12] = [
         advertised_min: 0,
         ..api(0, "Produce", 3, 13, 9)
     },
-    api(1, "Fetch", 4, 16, 12),
-    api(2, "ListOffsets", 1, 8, 6),
+    api(1, "Fetch", 4, 18, 12),
+    api(2, "ListOffsets", 1, 11, 6),
     api(3, "Metadata", 0, 13, 9),
     api(10, "FindCoordinator", 0, 5, 3),
     api(API_VERSIONS, "ApiVersions", 0, 4, 3),

@@ -414,7 +414,10 @@ impl Broker {
             name: name.into(),
             id: Uuid::ZERO,
         }];
-        match self.call(Request::DeleteTopics(DeleteTopicsRequest { topics })) {
+        match self.call(Request::DeleteTopics(DeleteTopicsRequest {
+            topics,
+            timeout_ms: 30_000,
+        })) {
             Response::DeleteTopics(response) => vec![response.topics[0].1.name().to_string()],
             other => panic!("{other:?}"),
         }
@@ -522,6 +525,7 @@ impl Broker {
         };
         let request = ListOffsetsRequest {
             topics: vec![(topic, vec![query])],
+            timeout_ms: 30_000,
         };
         match self.call(Request::ListOffsets(request)) {
             Response::ListOffsets(response) => {
@@ -542,6 +546,7 @@ impl Broker {
         let offset = to.map_or(-1, |to| to.parse().expect("number"));
         let request = DeleteRecordsRequest {
             topics: vec![(topic, vec![(index, offset)])],
+            timeout_ms: 30_000,
         };
         match self.call(Request::DeleteRecords(request)) {
             Response::DeleteRecords(response) => {
