@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::TopicConfig;
 use crate::ids::Uuid;
 
 const VERSION: u8 = 1;
@@ -119,7 +120,8 @@ pub fn encode_records(records: &[Record]) -> Bytes {
     out.freeze()
 }
 
-/// Read records back; `None` for bytes that no version of this build wrote.
+/// Read records back; `None` for bytes that no version of this build wrote, and for topic configs that
+/// this build does not know: it would keep the topic in another way than was promised.
 pub fn decode_records(mut bytes: Bytes) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -141,6 +143,11 @@ pub fn decode_records(mut bytes: Bytes) -> Option<Vec<Record>> {
                 let mut configs = Vec::new();
                 for _ in 0..bytes.try_get_u32().ok()? {
                     configs.push((get_text(&mut bytes)?, get_text(&mut bytes)?));
+                }
+                let mut known = TopicConfig::default();
+                let mut set = configs.iter();
+                if !set.all(|(key, value)| known.set(key, value).is_ok()) {
+                    return None;
                 }
                 Record::Topic {
                     id,
@@ -209,5 +216,14 @@ mod tests {
             .for_each(|record| again.apply(record));
         assert_eq!(image, again);
         assert_eq!(image.topics[&id].effective.retention_ms, 5);
+        assert_eq!((image.partitions, image.folded.len()), (3, 1));
+        let unknown = Record::Topic {
+            id,
+            name: "c".into(),
+            partitions: 1,
+            configs: vec![("cleanup.policy".into(), "compact".into())],
+        };
+        // A build that compacts wrote it: this one would delete instead.
+        assert_eq!(decode_records(encode_records(&[unknown])), None);
     }
 }
