@@ -30,7 +30,7 @@ SHARDS = 2
 
 # Images need no device: where they lie in memory, many fit into a minute.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
-SMALL_SEGMENTS = [("segment.bytes", "100000")]
+SMALL_SEGMENTS = [("internal.segment.bytes", "100000")]
 
 
 def with_shards(count):

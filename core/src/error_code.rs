@@ -47,8 +47,12 @@ error_codes! {
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION";
     /// `acks` is none of -1, 0, 1.
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS";
+    /// The client may not touch this topic; nobody may touch the broker's own.
+    TopicAuthorizationFailed = 29, "TOPIC_AUTHORIZATION_FAILED";
     /// The record's timestamp is out of bounds.
     InvalidTimestamp = 32, "INVALID_TIMESTAMP";
+    /// A SASL message where none is expected.
+    IllegalSaslState = 34, "ILLEGAL_SASL_STATE";
     /// The API version is not supported.
     UnsupportedVersion = 35, "UNSUPPORTED_VERSION";
     /// A topic of this name exists.
@@ -67,6 +71,8 @@ error_codes! {
     InvalidRequest = 42, "INVALID_REQUEST";
     /// The message format does not support the request.
     UnsupportedForMessageFormat = 43, "UNSUPPORTED_FOR_MESSAGE_FORMAT";
+    /// A limit of the broker forbids it.
+    PolicyViolation = 44, "POLICY_VIOLATION";
     /// The producer's sequence is out of order.
     OutOfOrderSequenceNumber = 45, "OUT_OF_ORDER_SEQUENCE_NUMBER";
     /// The batch was appended before and its offset is no longer known.

@@ -1,12 +1,13 @@
 //! What clients may make a shard hold, and that nobody who holds something stops the others: floods,
 //! slow readers, a disk that does not answer. The bounds are small here, so that they are reached.
 
-mod memory_broker;
+#[path = "memory_broker/disk.rs"]
+mod disk;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use memory_broker::Disk;
+use disk::Disk;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{CloseReason, Config, Effects, Input, Knobs};

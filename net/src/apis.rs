@@ -31,23 +31,28 @@ const fn api(key: i16, name: &'static str, min: i16, max: i16, flexible: i16) ->
 /// ApiVersions' key: this layer answers it by itself.
 pub const API_VERSIONS: i16 = 18;
 
+/// No version of the API is flexible.
+const NEVER: i16 = i16::MAX;
+
 /// Every API served. Produce is advertised from 0, as released librdkafka versions read message
 /// format features from it (KAFKA-18659); 0-2 are refused.
-pub const APIS: [Api; 12] = [
+pub const APIS: [Api; 14] = [
     Api {
         advertised_min: 0,
         ..api(0, "Produce", 3, 13, 9)
     },
-    api(1, "Fetch", 4, 16, 12),
-    api(2, "ListOffsets", 1, 8, 6),
+    api(1, "Fetch", 4, 18, 12),
+    api(2, "ListOffsets", 1, 11, 6),
     api(3, "Metadata", 0, 13, 9),
     api(10, "FindCoordinator", 0, 5, 3),
+    api(17, "SaslHandshake", 0, 1, NEVER),
     api(API_VERSIONS, "ApiVersions", 0, 4, 3),
     api(19, "CreateTopics", 2, 7, 5),
     api(20, "DeleteTopics", 1, 6, 4),
     api(21, "DeleteRecords", 0, 2, 2),
     api(22, "InitProducerId", 0, 5, 2),
     api(23, "OffsetForLeaderEpoch", 2, 4, 4),
+    api(36, "SaslAuthenticate", 0, 2, 2),
     api(37, "CreatePartitions", 0, 3, 2),
 ];
 

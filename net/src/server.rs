@@ -252,7 +252,15 @@ impl Connection {
         reader.tags()?;
         self.slots.push_back(slot);
         if key == API_VERSIONS {
-            return self.answer_versions(ErrorCode::None);
+            let error = messages::api_versions_request(&mut reader)?;
+            return self.answer_versions(error);
+        }
+        if let Some(answer) = messages::refuse_sasl(key, &mut reader)? {
+            if let Some(slot) = self.slots.back_mut() {
+                slot.answer = Some(answer);
+            }
+            self.flush();
+            return Ok(None);
         }
         let mut request = messages::blank_request(key).ok_or_else(unknown)?;
         messages::request(&mut reader, &mut request)?;

@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::{self, Decodable, Encodable, HeaderVersion, Message};
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
@@ -314,8 +315,8 @@ macro_rules! for_every_api {
 fn ask_versions(version: i16, noise: &Noise) -> ApiVersionsResponse {
     let mut ask = ApiVersionsRequest::default().with_unknown_tagged_fields(noise.tags.clone());
     if version >= 3 {
-        ask.client_software_name = noise.plain_text("exchange");
-        ask.client_software_version = noise.plain_text("1");
+        ask.client_software_name = values::str_bytes("exchange");
+        ask.client_software_version = values::str_bytes("1");
     }
     let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
     let frame = their_request(version, &ask, noise).expect("said");
@@ -331,6 +332,74 @@ fn ask_versions(version: i16, noise: &Noise) -> ApiVersionsResponse {
 fn exceptions() -> BTreeMap<(i16, i16), &'static str> {
     let why = "advertised for old librdkafka only, and refused (KAFKA-18659)";
     (0..=2).map(|version| ((0, version), why)).collect()
+}
+
+/// SASL where none is asked for: answered ILLEGAL_SASL_STATE, and the connection goes on.
+fn sasl_is_refused() -> Vec<(i16, i16)> {
+    fn ask<R: protocol::Request>(version: i16, request: &R) -> Bytes {
+        let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
+        let quiet = Noise::default();
+        let frame = their_request(version, request, &quiet).expect("said");
+        ours.receive(frame).expect("understood");
+        let mut frame = unframed(Bytes::from(ours.take_output().concat())).expect("framed");
+        let head = R::Response::header_version(version);
+        let head = ResponseHeader::decode(&mut frame, head).expect("a head");
+        assert_eq!(head.correlation_id, 7);
+        let versions = ApiVersionsRequest::default();
+        let after = their_request(0, &versions, &quiet).expect("said");
+        ours.receive(after).expect("the connection goes on");
+        assert!(!ours.take_output().is_empty());
+        frame
+    }
+    for version in 0..=1 {
+        let wanted = SaslHandshakeRequest::default().with_mechanism(values::str_bytes("PLAIN"));
+        let told: SaslHandshakeResponse =
+            read_all(&mut ask(version, &wanted), version).expect("readable");
+        assert_eq!(told, SaslHandshakeResponse::default().with_error_code(34));
+    }
+    for version in 0..=2 {
+        let wanted = SaslAuthenticateRequest::default().with_auth_bytes("a".into());
+        let told: SaslAuthenticateResponse =
+            read_all(&mut ask(version, &wanted), version).expect("readable");
+        assert!(told.error_message.is_some() && told.auth_bytes.is_empty());
+        assert_eq!((told.error_code, told.session_lifetime_ms), (34, 0));
+    }
+    vec![(17, 0), (17, 1), (36, 0), (36, 1), (36, 2)]
+}
+
+/// ApiVersions v3 of a client that calls itself this: error code and keys told.
+fn named_client(name: &str, version: &str) -> (i16, usize) {
+    let ask = ApiVersionsRequest::default()
+        .with_client_software_name(values::str_bytes(name))
+        .with_client_software_version(values::str_bytes(version));
+    let mut ours = server::Connection::new(HOST.into(), PORT, Limits::default());
+    let frame = their_request(3, &ask, &Noise::default()).expect("said");
+    ours.receive(frame.clone()).expect("the connection goes on");
+    let mut frame = unframed(Bytes::from(ours.take_output().concat())).expect("framed");
+    ResponseHeader::decode(&mut frame, 0).expect("a head");
+    let told: ApiVersionsResponse = read_all(&mut frame, 3).expect("readable");
+    (told.error_code, told.api_keys.len())
+}
+
+#[test]
+fn clients_with_names_unfit_for_metrics_are_refused() {
+    for (name, version) in [("a-b.c", "1"), ("a", "0.1-x"), ("9", "9")] {
+        assert_eq!(
+            named_client(name, version),
+            (0, APIS.len()),
+            "{name} {version}"
+        );
+    }
+    for (name, version) in [
+        ("my client", "1"),
+        ("a_b", "1"),
+        ("", "1"),
+        ("a", ""),
+        ("-a", "1"),
+        ("a", "1."),
+    ] {
+        assert_eq!(named_client(name, version), (42, 0), "{name} {version}");
+    }
 }
 
 #[test]
@@ -364,6 +433,9 @@ fn both_codecs_agree_at_every_version_advertised() {
     let exceptions: BTreeSet<(i16, i16)> = exceptions().into_keys().collect();
     assert!(covered.is_disjoint(&exceptions));
     covered.extend(&exceptions);
+    covered.extend(sasl_is_refused());
+    // The crate ends at 10. Version 11 has its schema, and one special time more.
+    covered.insert((2, 11));
     assert_eq!(covered, advertised);
 }
 

@@ -98,6 +98,7 @@ fn offset_samples() -> [(i16, Request, Response); 2] {
     };
     let trim = DeleteRecordsRequest {
         topics: vec![(topic(), vec![(1, 5)])],
+        timeout_ms: 7,
     };
     let trimmed = DeleteRecordsResponse {
         topics: vec![(topic(), vec![(1, 5, ErrorCode::None)])],
@@ -107,6 +108,7 @@ fn offset_samples() -> [(i16, Request, Response); 2] {
             2,
             Request::ListOffsets(ListOffsetsRequest {
                 topics: vec![(topic(), vec![query])],
+                timeout_ms: -1,
             }),
             Response::ListOffsets(ListOffsetsResponse {
                 topics: vec![(topic(), vec![found])],

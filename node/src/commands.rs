@@ -108,6 +108,7 @@ pub fn create(
 pub fn remove(target: &Target, name: &str) -> Result<(), Failure> {
     let request = DeleteTopicsRequest {
         topics: vec![topic_ref(name)],
+        timeout_ms: 30_000,
     };
     match Client::connect(&target.bootstrap)?.call(&Request::DeleteTopics(request))? {
         Response::DeleteTopics(response) => {
@@ -137,6 +138,7 @@ fn offsets(
         });
     let request = ListOffsetsRequest {
         topics: vec![(topic_ref(name), queries.collect())],
+        timeout_ms: 30_000,
     };
     match client.call(&Request::ListOffsets(request))? {
         Response::ListOffsets(response) => {

@@ -485,8 +485,7 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).expect("made");
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        let executor =
-            Executor::start(&root, 0, 1, &send, &Throttle::default()).expect("started");
+        let executor = Executor::start(&root, 0, 1, &send, &Throttle::default()).expect("started");
         let file: seedlog_core::disk::Path = "topics/a-0/x.log".into();
         let pieces = vec![Bytes::from_static(b"hello "), Bytes::from_static(b"world")];
         let requests = [

@@ -137,10 +137,12 @@ impl Churn {
             Step::Create(flaw) => self.create(*flaw),
             Step::Grow(total) => Request::CreatePartitions(CreatePartitionsRequest {
                 topics: vec![(topic.name, *total as i32, None)],
+                timeout_ms: 30_000,
                 validate_only: false,
             }),
             Step::Remove => Request::DeleteTopics(DeleteTopicsRequest {
                 topics: vec![topic],
+                timeout_ms: 30_000,
             }),
             Step::Send(index, value, size) => Request::Produce(ProduceRequest {
                 transactional_id: None,
@@ -167,7 +169,10 @@ impl Churn {
     }
 
     fn create(&self, flaw: Flaw) -> Request {
-        let mut configs = vec![("segment.bytes".to_string(), Some("4000".to_string()))];
+        let mut configs = vec![(
+            "internal.segment.bytes".to_string(),
+            Some("4000".to_string()),
+        )];
         if self.bounded() {
             let bound = LARGEST.to_string();
             configs.push(("max.message.bytes".to_string(), Some(bound)));

@@ -365,6 +365,7 @@ impl Client {
             Op::Keep(_, request) => request.clone(),
             Op::Trim { part, to } => Request::DeleteRecords(DeleteRecordsRequest {
                 topics: vec![(topic_ref(part.0), vec![(part.1, *to)])],
+                timeout_ms: 30_000,
             }),
         }
     }
@@ -562,6 +563,7 @@ fn offset_request(part: Part, timestamp: i64) -> Request {
     };
     Request::ListOffsets(ListOffsetsRequest {
         topics: vec![(topic_ref(part.0), vec![query])],
+        timeout_ms: -1,
     })
 }
 

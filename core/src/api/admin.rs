@@ -62,7 +62,9 @@ pub struct PartitionMetadata {
 pub struct CreateTopicsRequest {
     /// Topics to create.
     pub topics: Vec<NewTopic>,
-    /// How long the client waits, in milliseconds.
+    /// How long the client waits, in milliseconds. What is not decided and durable by then is
+    /// answered REQUEST_TIMED_OUT, topic by topic, and may still take effect: Kafka's controller does
+    /// not take back what it has appended (`ControllerRequestContext.deadlineNs`).
     pub timeout_ms: i32,
     /// Check only.
     pub validate_only: bool,
@@ -114,6 +116,8 @@ pub struct TopicCreated {
 pub struct DeleteTopicsRequest {
     /// Topics by name or id.
     pub topics: Vec<TopicRef>,
+    /// How long the client waits, in milliseconds; see [`CreateTopicsRequest::timeout_ms`].
+    pub timeout_ms: i32,
 }
 
 /// Answer to DeleteTopics.
@@ -128,6 +132,8 @@ pub struct DeleteTopicsResponse {
 pub struct CreatePartitionsRequest {
     /// (topic, new total, manual assignment of the added ones)
     pub topics: Vec<(String, i32, Option<Vec<Vec<NodeId>>>)>,
+    /// How long the client waits, in milliseconds; see [`CreateTopicsRequest::timeout_ms`].
+    pub timeout_ms: i32,
     /// Check only.
     pub validate_only: bool,
 }
@@ -144,6 +150,10 @@ pub struct CreatePartitionsResponse {
 pub struct DeleteRecordsRequest {
     /// Per topic: (index, first offset to keep; -1 for the high watermark).
     pub topics: Vec<(TopicRef, Vec<(i32, i64)>)>,
+    /// How long the client waits, in milliseconds. A partition whose new start is not durable by then
+    /// is answered REQUEST_TIMED_OUT with low watermark -1 (`DelayedDeleteRecords`), and may still be
+    /// cut.
+    pub timeout_ms: i32,
 }
 
 /// Answer to DeleteRecords.

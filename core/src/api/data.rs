@@ -154,6 +154,9 @@ impl PartitionFetched {
 pub struct ListOffsetsRequest {
     /// Per topic: name and partitions.
     pub topics: Vec<(TopicRef, Vec<PartitionOffsetQuery>)>,
+    /// How long the client waits, in milliseconds (KIP-1075); -1 in versions that do not say. A
+    /// partition that is not found by then is answered REQUEST_TIMED_OUT.
+    pub timeout_ms: i32,
 }
 
 /// One question of ListOffsets.
@@ -163,8 +166,14 @@ pub struct PartitionOffsetQuery {
     pub index: i32,
     /// The client's view of the leader epoch; -1 if unknown.
     pub current_leader_epoch: i32,
-    /// A time in ms, or -1 latest, -2 earliest, -3 max timestamp, -4 earliest local.
+    /// A time in ms, or -1 latest, -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered,
+    /// -6 earliest pending upload. Anything else is answered UNSUPPORTED_VERSION.
     pub timestamp: i64,
+}
+
+impl PartitionOffsetQuery {
+    /// In `timestamp`: a special time that the request's version does not know yet.
+    pub const UNSUPPORTED: i64 = i64::MIN;
 }
 
 /// Answer to ListOffsets.

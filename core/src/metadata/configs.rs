@@ -7,8 +7,11 @@ pub struct TopicConfig {
     pub retention_ms: i64,
     /// `retention.bytes` per partition; -1 without bound.
     pub retention_bytes: i64,
-    /// `segment.bytes`.
+    /// `segment.bytes`, or Kafka's `internal.segment.bytes` where that is set.
     pub segment_bytes: i64,
+    /// `internal.segment.bytes` is set: it goes before `segment.bytes` and has no lower bound to speak
+    /// of. It is there for tests, as in Kafka (`LogConfig.INTERNAL_SEGMENT_BYTES_CONFIG`).
+    pub internal_segment: bool,
     /// `segment.ms`.
     pub segment_ms: i64,
     /// `max.message.bytes`: largest batch.
@@ -35,6 +38,7 @@ impl Default for TopicConfig {
             retention_ms: 604_800_000,
             retention_bytes: -1,
             segment_bytes: 1 << 30,
+            internal_segment: false,
             segment_ms: 604_800_000,
             max_message_bytes: 1_048_588,
             log_append_time: false,
@@ -52,52 +56,56 @@ impl TopicConfig {
         self.flush_messages > 1 && self.flush_ms > 0
     }
 
-    /// Set one config by its Kafka name.
+    /// Set one config by its Kafka name: for a topic to be created. The bounds are Kafka 4.3's
+    /// (`LogConfig`); values that this broker would not honour are refused, with the reason.
+    pub fn set_new(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if name == "segment.bytes" {
+            number(name, value, SMALLEST_SEGMENT, i32::MAX.into())?;
+        }
+        self.set(name, value)
+    }
+
+    /// Set one config by its Kafka name, as a topic that exists bears it.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let number = |low: i64| match value.trim().parse::<i64>() {
-            Ok(number) if number >= low => Ok(number),
-            Ok(number) => Err(format!("{name} must be at least {low}, not {number}")),
-            Err(_) => Err(format!("{name} must be a number, not '{value}'")),
-        };
+        let long = |low: i64| number(name, value, low, i64::MAX);
+        let int = |low: i64| number(name, value, low, i32::MAX.into());
         match name {
-            "retention.ms" => self.retention_ms = number(-1)?,
-            "retention.bytes" => self.retention_bytes = number(-1)?,
-            "segment.bytes" => self.segment_bytes = number(14)?,
-            "segment.ms" => self.segment_ms = number(1)?,
-            "max.message.bytes" => self.max_message_bytes = number(0)?,
-            "message.timestamp.before.max.ms" => self.before_max_ms = number(0)?,
-            "message.timestamp.after.max.ms" => self.after_max_ms = number(0)?,
-            "flush.messages" => self.flush_messages = number(1)?,
-            "flush.ms" => self.flush_ms = number(0)?,
+            "retention.ms" => self.retention_ms = long(-1)?,
+            "retention.bytes" => self.retention_bytes = long(-1)?,
+            "segment.bytes" if self.internal_segment => drop(int(14)?),
+            "segment.bytes" => self.segment_bytes = int(14)?,
+            "internal.segment.bytes" => {
+                (self.segment_bytes, self.internal_segment) = (int(14)?, true)
+            }
+            "segment.ms" => self.segment_ms = long(1)?,
+            "max.message.bytes" => self.max_message_bytes = int(0)?,
+            "message.timestamp.before.max.ms" => self.before_max_ms = long(0)?,
+            "message.timestamp.after.max.ms" => self.after_max_ms = long(0)?,
+            "flush.messages" => self.flush_messages = long(1)?,
+            "flush.ms" => self.flush_ms = long(0)?,
             "message.timestamp.type" => {
-                self.log_append_time = match value {
+                self.log_append_time = match value.trim() {
                     "CreateTime" => false,
                     "LogAppendTime" => true,
-                    _ => {
-                        return Err(format!(
-                            "{name} is CreateTime or LogAppendTime, not '{value}'"
-                        ))
-                    }
+                    _ => return Err(one_of(name, "CreateTime or LogAppendTime", value)),
                 }
             }
-            "cleanup.policy" if value == "delete" => {}
-            "compression.type" if value == "producer" => {}
-            "min.insync.replicas" if value == "1" => {}
-            _ => return Err(format!("{name}={value} is not supported by this broker")),
+            "cleanup.policy" => cleanup_policy(value)?,
+            _ => inert(name, value)?,
         }
         Ok(())
     }
 
-    /// Name and value of every config.
+    /// Name and value of every config of Kafka 4.3, sorted. [`INERT`] ones have their default, unless
+    /// a user has set another.
     pub fn list(&self) -> Vec<(&'static str, String)> {
         let time = if self.log_append_time {
             "LogAppendTime"
         } else {
             "CreateTime"
         };
-        vec![
+        let mut all = vec![
             ("cleanup.policy", "delete".into()),
-            ("compression.type", "producer".into()),
             ("flush.messages", self.flush_messages.to_string()),
             ("flush.ms", self.flush_ms.to_string()),
             ("max.message.bytes", self.max_message_bytes.to_string()),
@@ -110,11 +118,188 @@ impl TopicConfig {
                 self.before_max_ms.to_string(),
             ),
             ("message.timestamp.type", time.into()),
-            ("min.insync.replicas", "1".into()),
             ("retention.bytes", self.retention_bytes.to_string()),
             ("retention.ms", self.retention_ms.to_string()),
             ("segment.bytes", self.segment_bytes.to_string()),
             ("segment.ms", self.segment_ms.to_string()),
-        ]
+        ];
+        all.extend(
+            INERT
+                .iter()
+                .map(|(name, value, _)| (*name, value.to_string())),
+        );
+        all.sort();
+        all
+    }
+}
+
+/// Kafka 4's lower bound of `segment.bytes` (KIP-1030).
+const SMALLEST_SEGMENT: i64 = 1 << 20;
+
+/// What a value of an inert config may be.
+#[derive(Clone, Copy, Debug)]
+enum Allowed {
+    /// The default only: another value asks for something that this broker does not do yet.
+    Default,
+    /// A number of these bounds; it tunes what this broker does in another way or not at all.
+    Number(i64, i64),
+    /// A share from 0 to 1.
+    Share,
+}
+
+/// Configs of Kafka 4.3 that change nothing here: name, default, and the values taken. Kafka Streams,
+/// Connect and Terraform send some of them with every topic.
+const INERT: [(&str, &str, Allowed); 22] = [
+    ("compression.gzip.level", "-1", Allowed::Number(-1, 9)),
+    ("compression.lz4.level", "9", Allowed::Number(1, 17)),
+    ("compression.type", "producer", Allowed::Default),
+    ("compression.zstd.level", "3", Allowed::Number(-131_072, 22)),
+    (
+        "delete.retention.ms",
+        "86400000",
+        Allowed::Number(0, i64::MAX),
+    ),
+    (
+        "file.delete.delay.ms",
+        "60000",
+        Allowed::Number(0, i64::MAX),
+    ),
+    (
+        "follower.replication.throttled.replicas",
+        "",
+        Allowed::Default,
+    ),
+    (
+        "index.interval.bytes",
+        "4096",
+        Allowed::Number(0, i32::MAX as i64),
+    ),
+    (
+        "leader.replication.throttled.replicas",
+        "",
+        Allowed::Default,
+    ),
+    ("local.retention.bytes", "-2", Allowed::Default),
+    ("local.retention.ms", "-2", Allowed::Default),
+    (
+        "max.compaction.lag.ms",
+        "9223372036854775807",
+        Allowed::Number(1, i64::MAX),
+    ),
+    ("min.cleanable.dirty.ratio", "0.5", Allowed::Share),
+    ("min.compaction.lag.ms", "0", Allowed::Number(0, i64::MAX)),
+    ("min.insync.replicas", "1", Allowed::Default),
+    ("preallocate", "false", Allowed::Default),
+    ("remote.log.copy.disable", "false", Allowed::Default),
+    ("remote.log.delete.on.disable", "false", Allowed::Default),
+    ("remote.storage.enable", "false", Allowed::Default),
+    (
+        "segment.index.bytes",
+        "10485760",
+        Allowed::Number(4, i32::MAX as i64),
+    ),
+    ("segment.jitter.ms", "0", Allowed::Default),
+    ("unclean.leader.election.enable", "false", Allowed::Default),
+];
+
+fn inert(name: &str, value: &str) -> Result<(), String> {
+    let known = INERT.iter().find(|(known, _, _)| *known == name);
+    let (_, default, allowed) = known.ok_or(format!("{name} is no topic config"))?;
+    match allowed {
+        Allowed::Number(low, high) => number(name, value, *low, *high).map(drop),
+        Allowed::Share if is_share(value.trim()) => Ok(()),
+        Allowed::Share => Err(one_of(name, "a number from 0 to 1", value)),
+        Allowed::Default if value.trim().eq_ignore_ascii_case(default) => Ok(()),
+        Allowed::Default => Err(format!(
+            "{name} can only be '{default}' on this broker, not '{value}'"
+        )),
+    }
+}
+
+fn cleanup_policy(value: &str) -> Result<(), String> {
+    let name = "cleanup.policy";
+    let policies: Vec<&str> = value.split(',').map(str::trim).collect();
+    if policies.contains(&"compact") {
+        return Err(format!(
+            "{name}: compaction is not served yet, only 'delete' is"
+        ));
+    }
+    match policies.iter().all(|policy| *policy == "delete") {
+        true => Ok(()),
+        false => Err(one_of(name, "'delete'", value)),
+    }
+}
+
+fn number(name: &str, value: &str, low: i64, high: i64) -> Result<i64, String> {
+    match value.trim().parse::<i64>() {
+        Ok(number) if (low..=high).contains(&number) => Ok(number),
+        Ok(number) => Err(format!("{name} is from {low} to {high}, not {number}")),
+        Err(_) => Err(one_of(name, "a number", value)),
+    }
+}
+
+/// 0 to 1 in decimal: no float takes part in a decision.
+fn is_share(value: &str) -> bool {
+    let (whole, rest) = value.split_once('.').unwrap_or((value, ""));
+    let digits = rest.bytes().all(|digit| digit.is_ascii_digit());
+    digits && (whole == "0" || whole == "1" && rest.bytes().all(|digit| digit == b'0'))
+}
+
+fn one_of(name: &str, what: &str, value: &str) -> String {
+    format!("{name} is {what}, not '{value}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configs_are_taken_and_refused_as_kafka_does() {
+        let taken = |name: &str, value: &str| TopicConfig::default().set_new(name, value).is_ok();
+        for (name, value) in TopicConfig::default().list() {
+            assert!(taken(name, &value), "{name}={value} is the default");
+        }
+        assert_eq!(TopicConfig::default().list().len(), 33, "as in Kafka 4.3");
+        for (name, value) in [
+            ("segment.bytes", "1048576"),
+            ("internal.segment.bytes", "1000"),
+            ("retention.ms", " 5 "),
+            ("cleanup.policy", "delete,delete"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.index.bytes", "4"),
+            ("unclean.leader.election.enable", "FALSE"),
+        ] {
+            assert!(taken(name, value), "{name}={value}");
+        }
+        for (name, value) in [
+            ("segment.bytes", "1048575"),
+            ("segment.bytes", "2147483648"),
+            ("retention.ms", "abc"),
+            ("retention.ms", "-2"),
+            ("retention.ms", ""),
+            ("cleanup.policy", "purge"),
+            ("cleanup.policy", "compact,delete"),
+            ("min.cleanable.dirty.ratio", "1.01"),
+            ("min.insync.replicas", "2"),
+            ("unclean.leader.election.enable", "true"),
+            ("message.format.version", "3.0"),
+            ("message.timestamp.difference.max.ms", "1"),
+            ("message.downconversion.enable", "false"),
+            ("no.such.key", "1"),
+        ] {
+            assert!(!taken(name, value), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn the_internal_segment_size_goes_first_whatever_the_order() {
+        let mut config = TopicConfig::default();
+        for (name, value) in [
+            ("internal.segment.bytes", "1000"),
+            ("segment.bytes", "1048576"),
+        ] {
+            config.set(name, value).expect("taken");
+        }
+        assert_eq!(config.segment_bytes, 1000);
     }
 }

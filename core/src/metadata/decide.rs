@@ -1,15 +1,23 @@
 //! Decisions about topics: pure functions of the metadata as appended so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Image, Record, TopicConfig, PRODUCER_ID_BLOCK};
+use super::{fold_name, Image, Record, TopicConfig, PRODUCER_ID_BLOCK};
 use crate::api::*;
 use crate::contract::Config;
 use crate::error_code::ErrorCode;
-use crate::ids::Uuid;
+use crate::ids::{NodeId, Uuid};
 
-/// Most partitions one topic may have.
-const MAX_PARTITIONS: i32 = 10_000;
+/// Most partitions that one request may add: Kafka's `MAX_PARTITIONS_PER_BATCH`
+/// (`ReplicationControlManager`), answered POLICY_VIOLATION as there.
+const MAX_ADDED: u64 = 10_000;
+
+/// Most partitions of the broker. Each is a replica in memory, an entry of every checkpoint, and a
+/// folder; Kafka has no limit and advises some thousands a broker.
+const MAX_PARTITIONS: u64 = 100_000;
+
+/// Kafka's own log of metadata: not a topic that a client may have.
+const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// What to append, and what to answer once it is durable and applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +58,57 @@ pub fn decide(
     })
 }
 
+/// What a request may still add, over all its topics.
+struct Room<'a> {
+    image: &'a Image,
+    config: &'a Config,
+    partitions: u64,
+    bytes: u64,
+}
+
+impl<'a> Room<'a> {
+    fn new(image: &'a Image, config: &'a Config) -> Room<'a> {
+        Room {
+            image,
+            config,
+            partitions: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Take room for partitions and for bytes of metadata. All topics are written into the journal
+    /// as one snapshot, so they may fill an eighth of it.
+    fn take(&mut self, partitions: u32, bytes: u64) -> Result<(), Refusal> {
+        let all = self.image.partitions + self.partitions + u64::from(partitions);
+        if all > MAX_PARTITIONS {
+            let text = format!("the broker has room for {MAX_PARTITIONS} partitions in all");
+            return Err((ErrorCode::PolicyViolation, text));
+        }
+        let all = self.image.topic_bytes + self.bytes + bytes;
+        if all > self.config.journal_max_bytes / 8 {
+            let text = "the broker has no room for the metadata of more topics";
+            return Err((ErrorCode::PolicyViolation, text.to_string()));
+        }
+        self.partitions += u64::from(partitions);
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+/// Values that occur more than once.
+fn doubled<T: Ord>(values: impl Iterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for value in values {
+        if seen.contains(&value) {
+            twice.insert(value);
+        } else {
+            seen.insert(value);
+        }
+    }
+    twice
+}
+
 fn create_topics(
     image: &Image,
     config: &Config,
@@ -58,30 +117,42 @@ fn create_topics(
 ) -> Decision {
     let mut records = Vec::new();
     let mut topics = Vec::new();
+    let twice = doubled(request.topics.iter().map(|topic| &topic.name[..]));
+    let mut told = BTreeSet::new();
+    // Names that this request takes, as they look.
+    let mut taken = BTreeSet::new();
+    let mut room = Room::new(image, config);
+    let wanted = request
+        .topics
+        .iter()
+        .map(|topic| wanted_partitions(config, topic));
+    let too_many = wanted.sum::<u64>() > MAX_ADDED;
     for topic in &request.topics {
-        let twice = request
-            .topics
-            .iter()
-            .filter(|other| other.name == topic.name)
-            .count()
-            > 1;
-        let outcome = if twice {
-            Err((
-                ErrorCode::InvalidRequest,
-                "the topic is named twice in the request".to_string(),
-            ))
+        let outcome = if too_many {
+            let text = format!("a request may create {MAX_ADDED} partitions in all");
+            Err((ErrorCode::PolicyViolation, text))
+        } else if twice.contains(&topic.name[..]) {
+            if !told.insert(&topic.name[..]) {
+                continue;
+            }
+            let text = "the topic is named twice in the request".to_string();
+            Err((ErrorCode::InvalidRequest, text))
         } else {
-            check_new_topic(image, config, topic)
+            check_new_topic(image, config, topic, &taken).and_then(|checked| {
+                room.take(checked.0, topic_bytes(topic))?;
+                Ok(checked)
+            })
         };
         topics.push(match outcome {
             Ok((partitions, effective)) => {
                 let id = ids();
+                taken.insert(fold_name(&topic.name));
                 if !request.validate_only {
                     records.push(Record::Topic {
                         id,
                         name: topic.name.clone(),
                         partitions,
-                        configs: set_configs(topic).collect(),
+                        configs: set_configs(topic).into_iter().collect(),
                     });
                 }
                 created(topic, id, partitions, &effective)
@@ -103,19 +174,38 @@ fn create_topics(
     }
 }
 
-fn set_configs(topic: &NewTopic) -> impl Iterator<Item = (String, String)> + '_ {
-    topic
-        .configs
-        .iter()
-        .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+/// Partitions that a topic asks for, valid or not.
+fn wanted_partitions(config: &Config, topic: &NewTopic) -> u64 {
+    match topic.partitions {
+        _ if !topic.assignments.is_empty() => topic.assignments.len() as u64,
+        -1 => config.default_partitions.into(),
+        n => u64::try_from(n).unwrap_or(0),
+    }
+}
+
+/// Bytes of the topic's record, to within a few.
+fn topic_bytes(topic: &NewTopic) -> u64 {
+    let configs = set_configs(topic).into_iter();
+    let configs: usize = configs.map(|(k, v)| 8 + k.len() + v.len()).sum();
+    (30 + topic.name.len() + configs) as u64
+}
+
+/// What is set: of a key that is named twice, the last.
+fn set_configs(topic: &NewTopic) -> BTreeMap<String, String> {
+    let set = topic.configs.iter();
+    set.filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        .collect()
 }
 
 fn created(topic: &NewTopic, id: Uuid, partitions: u32, effective: &TopicConfig) -> TopicCreated {
-    let set: BTreeMap<String, String> = set_configs(topic).collect();
+    let set = set_configs(topic);
     let configs = effective
         .list()
         .into_iter()
-        .map(|(name, value)| (name.to_string(), Some(value), !set.contains_key(name)))
+        .map(|(name, value)| {
+            let value = set.get(name).cloned().unwrap_or(value);
+            (name.to_string(), Some(value), !set.contains_key(name))
+        })
         .collect();
     TopicCreated {
         name: topic.name.clone(),
@@ -148,47 +238,36 @@ fn check_new_topic(
     image: &Image,
     config: &Config,
     topic: &NewTopic,
+    taken: &BTreeSet<String>,
 ) -> Result<(u32, TopicConfig), Refusal> {
     check_name(&topic.name).map_err(|text| (ErrorCode::InvalidTopic, text))?;
+    if topic.name == CLUSTER_METADATA {
+        let text = "this is the name of the cluster's own metadata".to_string();
+        return Err((ErrorCode::TopicAuthorizationFailed, text));
+    }
     if image.names.contains_key(&topic.name) {
         let text = format!("topic '{}' already exists", topic.name);
         return Err((ErrorCode::TopicAlreadyExists, text));
     }
-    let folded = topic.name.replace('.', "_");
-    if let Some(other) = image
-        .names
-        .keys()
-        .find(|name| name.replace('.', "_") == folded)
-    {
+    let folded = fold_name(&topic.name);
+    let twin = image.folded.get(&folded);
+    if twin.is_some() || taken.contains(&folded) {
         let text = format!(
-            "topic '{}' collides with '{other}' ('.' and '_' look alike)",
-            topic.name
+            "topic '{}' collides with '{}' ('.' and '_' look alike)",
+            topic.name,
+            twin.unwrap_or(&folded)
         );
         return Err((ErrorCode::InvalidTopic, text));
     }
-    let partitions = if topic.assignments.is_empty() {
-        match topic.partitions {
-            -1 => config.default_partitions,
-            n if (1..=MAX_PARTITIONS).contains(&n) => n as u32,
-            n => {
-                let text = format!("a topic has 1 to {MAX_PARTITIONS} partitions, not {n}");
-                return Err((ErrorCode::InvalidPartitions, text));
-            }
-        }
-    } else {
-        check_assignments(config, topic)?
+    let partitions = match topic.assignments.is_empty() {
+        true => check_counts(config, topic)?,
+        false => check_assignments(config, topic)?,
     };
-    if topic.assignments.is_empty() && !matches!(topic.replication_factor, -1 | 1) {
-        let text = format!(
-            "replication factor {} with one broker",
-            topic.replication_factor
-        );
-        return Err((ErrorCode::InvalidReplicationFactor, text));
-    }
     let mut effective = TopicConfig::default();
-    for (name, value) in set_configs(topic) {
-        effective
-            .set(&name, &value)
+    for (name, value) in &topic.configs {
+        let none = || format!("{name} has no value");
+        let set = value.as_ref().ok_or_else(none);
+        set.and_then(|value| effective.set_new(name, value))
             .map_err(|text| (ErrorCode::InvalidConfig, text))?;
         let most = config.batch_bytes_max();
         if name == "max.message.bytes" && effective.max_message_bytes as u64 > most {
@@ -199,8 +278,30 @@ fn check_new_topic(
     Ok((partitions, effective))
 }
 
+fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
+    let partitions = match topic.partitions {
+        -1 => config.default_partitions,
+        n if n > 0 => n as u32,
+        n => {
+            let text = format!("a topic has at least one partition, not {n}");
+            return Err((ErrorCode::InvalidPartitions, text));
+        }
+    };
+    match topic.replication_factor {
+        -1 | 1 => Ok(partitions),
+        n => {
+            let text = format!("replication factor {n} with one broker");
+            Err((ErrorCode::InvalidReplicationFactor, text))
+        }
+    }
+}
+
 fn check_assignments(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
     let bad = |text: &str| Err((ErrorCode::InvalidReplicaAssignment, text.to_string()));
+    if (topic.partitions, topic.replication_factor) != (-1, -1) {
+        let text = "a manual assignment needs a partition count and a replication factor of -1";
+        return Err((ErrorCode::InvalidRequest, text.to_string()));
+    }
     let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
     indexes.sort();
     if !indexes.iter().copied().eq(0..indexes.len() as i32) {
@@ -213,46 +314,60 @@ fn check_assignments(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> 
     {
         return bad("every partition must be assigned to this one broker");
     }
-    if indexes.len() as i32 > MAX_PARTITIONS {
-        return bad("too many partitions");
-    }
     Ok(indexes.len() as u32)
 }
 
 fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision {
     let mut records: Vec<Record> = Vec::new();
     let mut topics = Vec::new();
+    let twice = doubled(request.topics.iter());
+    let (mut told, mut removed) = (BTreeSet::new(), BTreeSet::new());
     for wanted in &request.topics {
-        let by_id = !wanted.id.is_zero();
-        let id = if by_id {
-            Some(wanted.id)
+        let outcome = if twice.contains(wanted) {
+            if !told.insert(wanted) {
+                continue;
+            }
+            Err((ErrorCode::InvalidRequest, "the topic is named twice"))
         } else {
-            image.names.get(&wanted.name).copied()
+            check_deletion(image, wanted)
         };
-        match id.and_then(|id| image.topics.get(&id).map(|topic| (id, topic))) {
-            Some((id, topic)) => {
-                let record = Record::RemoveTopic { id };
-                if !records.contains(&record) {
-                    records.push(record);
-                }
-                let topic = TopicRef {
-                    name: topic.name.clone(),
-                    id,
-                };
-                topics.push((topic, ErrorCode::None, None));
+        // Once by its name and once by its id: the second is in the way of the first.
+        let outcome = outcome.and_then(|id| match removed.insert(id) {
+            true => Ok(id),
+            false => Err((ErrorCode::InvalidRequest, "the topic is named twice")),
+        });
+        topics.push(match outcome {
+            Ok(id) => {
+                records.push(Record::RemoveTopic { id });
+                let known = image.topics.get(&id);
+                let name = known.map(|topic| topic.name.clone()).unwrap_or_default();
+                (TopicRef { name, id }, ErrorCode::None, None)
             }
-            None => {
-                let code = match by_id {
-                    true => ErrorCode::UnknownTopicId,
-                    false => ErrorCode::UnknownTopicOrPartition,
-                };
-                topics.push((wanted.clone(), code, Some("no such topic".to_string())));
-            }
-        }
+            Err((code, text)) => (wanted.clone(), code, Some(text.to_string())),
+        });
     }
     Decision {
         records,
         response: Response::DeleteTopics(DeleteTopicsResponse { topics }),
+    }
+}
+
+fn check_deletion(image: &Image, wanted: &TopicRef) -> Result<Uuid, (ErrorCode, &'static str)> {
+    match (wanted.name.is_empty(), wanted.id.is_zero()) {
+        (true, true) => Err((
+            ErrorCode::InvalidRequest,
+            "neither a name nor an id is given",
+        )),
+        (false, false) => Err((ErrorCode::InvalidRequest, "both a name and an id are given")),
+        (true, false) => match image.topics.contains_key(&wanted.id) {
+            true => Ok(wanted.id),
+            false => Err((ErrorCode::UnknownTopicId, "no such topic")),
+        },
+        (false, true) => image
+            .names
+            .get(&wanted.name)
+            .copied()
+            .ok_or((ErrorCode::UnknownTopicOrPartition, "no such topic")),
     }
 }
 
@@ -263,41 +378,31 @@ fn create_partitions(
 ) -> Decision {
     let mut records = Vec::new();
     let mut topics = Vec::new();
+    let twice = doubled(request.topics.iter().map(|(name, _, _)| &name[..]));
+    let mut told = BTreeSet::new();
+    let mut room = Room::new(image, config);
     for (name, total, assignment) in &request.topics {
-        let known = image
-            .names
-            .get(name)
-            .and_then(|id| Some((*id, image.topics.get(id)?.partitions)));
-        let outcome = match known {
-            None => Err((
-                ErrorCode::UnknownTopicOrPartition,
-                "no such topic".to_string(),
-            )),
-            Some((_, now)) if *total <= now as i32 => Err((
-                ErrorCode::InvalidPartitions,
-                format!("the topic has {now} partitions already"),
-            )),
-            Some(_) if *total > MAX_PARTITIONS => Err((
-                ErrorCode::InvalidPartitions,
-                format!("at most {MAX_PARTITIONS} partitions"),
-            )),
-            Some((id, now)) => {
-                let added = (*total as usize) - now as usize;
-                let fits = assignment.as_ref().is_none_or(|rows| {
-                    rows.len() == added && rows.iter().all(|brokers| brokers == &[config.node])
-                });
-                match fits {
-                    true => Ok((id, *total as u32)),
-                    false => Err((
-                        ErrorCode::InvalidReplicaAssignment,
-                        "bad assignment".to_string(),
-                    )),
-                }
+        let outcome = if twice.contains(&name[..]) {
+            if !told.insert(&name[..]) {
+                continue;
             }
+            Err((ErrorCode::InvalidRequest, "the topic is named twice".into()))
+        } else {
+            check_growth(image, config, name, *total, assignment.as_deref()).and_then(
+                |(id, added)| {
+                    if room.partitions + u64::from(added) > MAX_ADDED {
+                        let text = format!("a request may add {MAX_ADDED} partitions in all");
+                        return Err((ErrorCode::PolicyViolation, text));
+                    }
+                    room.take(added, 0)?;
+                    Ok(id)
+                },
+            )
         };
         match outcome {
-            Ok((id, total)) => {
+            Ok(id) => {
                 if !request.validate_only {
+                    let total = *total as u32;
                     records.push(Record::Partitions { id, total });
                 }
                 topics.push((name.clone(), ErrorCode::None, None));
@@ -310,4 +415,33 @@ fn create_partitions(
         records,
         response: Response::CreatePartitions(response),
     }
+}
+
+/// The topic, and how many partitions are added to it.
+fn check_growth(
+    image: &Image,
+    config: &Config,
+    name: &str,
+    total: i32,
+    assignment: Option<&[Vec<NodeId>]>,
+) -> Result<(Uuid, u32), Refusal> {
+    let known = image.names.get(name);
+    let Some((id, topic)) = known.and_then(|id| Some((*id, image.topics.get(id)?))) else {
+        let text = "no such topic".to_string();
+        return Err((ErrorCode::UnknownTopicOrPartition, text));
+    };
+    let now = topic.partitions;
+    let added = u32::try_from(total).unwrap_or(0).saturating_sub(now);
+    if added == 0 {
+        let text = format!("the topic has {now} partitions already");
+        return Err((ErrorCode::InvalidPartitions, text));
+    }
+    let fits = |rows: &[Vec<NodeId>]| {
+        rows.len() == added as usize && rows.iter().all(|brokers| brokers == &[config.node])
+    };
+    if assignment.is_some_and(|rows| !fits(rows)) {
+        let text = "every added partition must be assigned to this one broker".to_string();
+        return Err((ErrorCode::InvalidReplicaAssignment, text));
+    }
+    Ok((id, added))
 }

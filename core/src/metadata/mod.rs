@@ -47,6 +47,27 @@ pub struct Image {
     pub topics: BTreeMap<Uuid, Topic>,
     /// Ids by name.
     pub names: BTreeMap<String, Uuid>,
+    /// Names by what they look like: see [`fold_name`].
+    pub folded: BTreeMap<String, String>,
+    /// Partitions of all topics.
+    pub partitions: u64,
+    /// Bytes of the records that make the topics.
+    pub topic_bytes: u64,
+}
+
+/// A topic's name as metrics see it, where '.' and '_' look alike: two topics must not share it
+/// (Kafka's `Topic.unifyCollisionChars`).
+pub fn fold_name(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+impl Topic {
+    /// Bytes that it adds to the metadata, to within a few.
+    fn bytes(&self) -> u64 {
+        let configs = self.configs.iter();
+        let configs: usize = configs.map(|(k, v)| 8 + k.len() + v.len()).sum();
+        (30 + self.name.len() + configs) as u64
+    }
 }
 
 impl Image {
@@ -69,22 +90,29 @@ impl Image {
                     let _ = effective.set(key, value);
                 }
                 self.names.insert(name.clone(), *id);
+                self.folded.insert(fold_name(name), name.clone());
                 let topic = Topic {
                     name: name.clone(),
                     partitions: *partitions,
                     configs: configs.iter().cloned().collect(),
                     effective,
                 };
+                self.partitions += u64::from(*partitions);
+                self.topic_bytes += topic.bytes();
                 self.topics.insert(*id, topic);
             }
             Record::Partitions { id, total } => {
                 if let Some(topic) = self.topics.get_mut(id) {
+                    self.partitions += u64::from(total.saturating_sub(topic.partitions));
                     topic.partitions = *total;
                 }
             }
             Record::RemoveTopic { id } => {
                 if let Some(topic) = self.topics.remove(id) {
                     self.names.remove(&topic.name);
+                    self.folded.remove(&fold_name(&topic.name));
+                    self.partitions -= u64::from(topic.partitions);
+                    self.topic_bytes -= topic.bytes();
                 }
             }
         }

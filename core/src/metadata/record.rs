@@ -209,5 +209,6 @@ mod tests {
             .for_each(|record| again.apply(record));
         assert_eq!(image, again);
         assert_eq!(image.topics[&id].effective.retention_ms, 5);
+        assert_eq!((image.partitions, image.folded.len()), (3, 1));
     }
 }

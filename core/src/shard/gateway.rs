@@ -117,6 +117,7 @@ impl Shard {
     fn ask_partitions(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
         let (silent, deadline) = match &request {
             Request::Produce(produce) => (produce.acks == 0, self.timeout(now, produce.timeout_ms)),
+            Request::DeleteRecords(delete) => (false, self.timeout(now, delete.timeout_ms)),
             _ => (false, None),
         };
         let (layout, asks) = self.lay_out(request);
@@ -466,6 +467,19 @@ fn timed_out(request: &Request) -> Option<(i32, Response)> {
             });
             let topics = topics.collect();
             let response = Response::CreateTopics(CreateTopicsResponse { topics });
+            (request.timeout_ms, response)
+        }
+        Request::DeleteTopics(request) => {
+            let topics = request.topics.iter();
+            let topics = topics.map(|topic| (topic.clone(), error, text())).collect();
+            let response = Response::DeleteTopics(DeleteTopicsResponse { topics });
+            (request.timeout_ms, response)
+        }
+        Request::CreatePartitions(request) => {
+            let topics = request.topics.iter();
+            let topics = topics.map(|(name, ..)| (name.clone(), error, text()));
+            let topics = topics.collect();
+            let response = Response::CreatePartitions(CreatePartitionsResponse { topics });
             (request.timeout_ms, response)
         }
         _ => return None,

@@ -75,7 +75,9 @@ impl Shard {
             // The first of the youngest (KIP-734).
             (None, -3) => Ok(0),
             (None, time) if time >= 0 => Ok(time),
-            (None, _) => Err(failed(ErrorCode::InvalidRequest)),
+            // Nothing is tiered: neither a latest tiered offset nor one that waits for its upload.
+            (None, -5 | -6) => Err(failed(ErrorCode::None)),
+            (None, _) => Err(failed(ErrorCode::UnsupportedVersion)),
         };
         match timestamp {
             Err(part) => self.part_done(now, ask, slot, part, out),

@@ -324,12 +324,7 @@ impl Shard {
         let files = self.unlinking.deadline().filter(|_| removes);
         let clients = [call, conn, pressed];
         let storage = [retention, attest, flush, growth, jobs, folders, files];
-        clients
-            .into_iter()
-            .chain(storage)
-            .into_iter()
-            .flatten()
-            .min()
+        clients.into_iter().chain(storage).flatten().min()
     }
 
     /// Assert the invariants; after `settle`, each turn in the simulator, sampled in the node.

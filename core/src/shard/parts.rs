@@ -1,5 +1,7 @@
 //! Names become partitions here, once, and parts become one response again.
 
+use std::collections::BTreeSet;
+
 use super::{Part, PartAsk, Shard};
 use crate::api::*;
 use crate::error_code::ErrorCode;
@@ -131,6 +133,17 @@ impl Layout {
     }
 }
 
+/// Partitions of the topics that one Metadata request may create.
+const AUTO_CREATED_PARTITIONS: usize = 1_000;
+
+/// Topics whose records only the broker writes (Kafka's `Topic.INTERNAL_TOPICS`): clients keep them
+/// out of plain listings.
+const INTERNAL_TOPICS: [&str; 3] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
+
 type Asks = Vec<(u32, PartitionId, PartAsk)>;
 
 fn resolve(image: &Image, topic: &TopicRef, index: i32) -> Result<PartitionId, ErrorCode> {
@@ -147,6 +160,33 @@ fn resolve(image: &Image, topic: &TopicRef, index: i32) -> Result<PartitionId, E
     match u32::try_from(index) {
         Ok(index) if index < known.partitions => Ok(PartitionId { topic: id, index }),
         _ => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+/// Partitions that a ListOffsets names twice: Kafka answers each once, INVALID_REQUEST
+/// (`ListOffsetsRequest.duplicatePartitions`).
+fn twice_asked(
+    shape: &Shape,
+    topics: &[(TopicRef, Vec<(i32, PartAsk)>)],
+) -> BTreeSet<(String, i32)> {
+    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    if *shape == Shape::Offsets {
+        for (topic, parts) in topics {
+            for (index, _) in parts {
+                if !seen.insert((&topic.name, *index)) {
+                    twice.insert((topic.name.clone(), *index));
+                }
+            }
+        }
+    }
+    twice
+}
+
+/// A special time of ListOffsets that nobody knows, or not at the request's version.
+fn time_refused(ask: &PartAsk) -> Option<ErrorCode> {
+    match ask {
+        PartAsk::Offset(query) if query.timestamp < -6 => Some(ErrorCode::UnsupportedVersion),
+        _ => None,
     }
 }
 
@@ -223,7 +263,15 @@ impl Shard {
             return (layout, asks);
         };
         layout.shape = shape;
-        for (mut topic, parts) in topics {
+        let twice = twice_asked(&shape, &topics);
+        let mut told = BTreeSet::new();
+        for (mut topic, mut parts) in topics {
+            if !twice.is_empty() {
+                parts.retain(|(index, _)| {
+                    let key = (topic.name.clone(), *index);
+                    !twice.contains(&key) || told.insert(key)
+                });
+            }
             let count = parts.len();
             for (index, ask) in parts {
                 let slot = layout.slots.len() as u32;
@@ -234,7 +282,10 @@ impl Shard {
                     _ if no_zstd && matches!(&ask, PartAsk::Produce(batch) if is_zstd(batch)) => {
                         Some(ErrorCode::UnsupportedCompressionType)
                     }
-                    _ => None,
+                    _ if !twice.is_empty() && twice.contains(&(topic.name.clone(), index)) => {
+                        Some(ErrorCode::InvalidRequest)
+                    }
+                    _ => time_refused(&ask),
                 };
                 let resolved = match refusal {
                     Some(error) => Err(error),
@@ -271,6 +322,9 @@ impl Shard {
             .collect();
         names.sort();
         names.dedup();
+        // The rest is answered UNKNOWN_TOPIC_OR_PARTITION; a client asks for it again.
+        let partitions = self.config.default_partitions.max(1) as usize;
+        names.truncate((AUTO_CREATED_PARTITIONS / partitions).max(1));
         names
     }
 
@@ -290,8 +344,11 @@ impl Shard {
                 .collect()
             }
         };
+        // A topic that is asked for twice is listed once.
+        let mut told = BTreeSet::new();
         let topics = wanted
             .into_iter()
+            .filter(|topic| told.insert(topic.clone()))
             .map(|topic| self.describe_topic(image, topic))
             .collect();
         MetadataResponse {
@@ -339,8 +396,8 @@ impl Shard {
         };
         TopicMetadata {
             error: ErrorCode::None,
+            is_internal: INTERNAL_TOPICS.contains(&&topic.name[..]),
             topic,
-            is_internal: false,
             partitions,
         }
     }

@@ -1,139 +1,19 @@
 //! A broker on a disk in memory, stepped until nothing is left to do: for stories.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod disk;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
-use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
 use seedlog_core::limits::Limits;
 use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
 
-/// Files as they are, and as a power cut would leave them: only synced bytes count there.
-#[derive(Clone, Default)]
-pub struct Disk {
-    files: BTreeMap<String, Vec<u8>>,
-    durable: BTreeMap<String, Vec<u8>>,
-    /// A byte of a file that the device cannot read.
-    bad: Option<(String, usize)>,
-    /// Files whose names hold this cannot be written.
-    broken: Option<String>,
-    /// Files and folders whose names hold this cannot be removed.
-    stuck: Option<String>,
-    /// Folders that were made.
-    dirs: BTreeSet<String>,
-}
-
-impl Disk {
-    fn write(&mut self, file: &str, offset: usize, data: &[u8]) -> Result<(), DiskError> {
-        if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
-            return Err(DiskError::Io);
-        }
-        // As every file system that is in use: names of 255 bytes at most.
-        if file.split('/').any(|name| name.len() > 255) {
-            return Err(DiskError::Io);
-        }
-        let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
-        self.dirs.insert(dir.to_string());
-        let bytes = self.files.entry(file.to_string()).or_default();
-        let end = offset + data.len();
-        bytes.resize(bytes.len().max(end), 0);
-        bytes[offset..end].copy_from_slice(data);
-        Ok(())
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        self.files.contains_key(path) || self.dirs.contains(path)
-    }
-
-    fn unlinkable(&self, path: &str) -> Result<(), DiskError> {
-        match &self.stuck {
-            Some(name) if path.contains(name) && self.exists(path) => Err(DiskError::Io),
-            _ => Ok(()),
-        }
-    }
-
-    /// Carry out one operation.
-    pub fn run(&mut self, request: DiskRequest) -> DiskResult {
-        match request {
-            DiskRequest::List { dir } => {
-                let prefix = format!("{dir}/");
-                let names = self.files.iter().filter_map(|(path, bytes)| {
-                    let name = path.strip_prefix(&prefix)?;
-                    (!name.contains('/')).then(|| (name.to_string(), bytes.len() as u64))
-                });
-                return Ok(DiskDone::Listing(names.collect()));
-            }
-            DiskRequest::Read {
-                file, offset, len, ..
-            } => {
-                let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
-                let from = (offset as usize).min(bytes.len());
-                let to = (offset.saturating_add(len) as usize).min(bytes.len());
-                let bad =
-                    |(name, at): &(String, usize)| file.contains(name) && (from..to).contains(at);
-                if self.bad.as_ref().is_some_and(bad) {
-                    return Err(DiskError::Io);
-                }
-                return Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])));
-            }
-            DiskRequest::Write {
-                file,
-                offset,
-                pieces,
-                sync,
-            } => {
-                self.write(&file, offset as usize, &pieces.concat())?;
-                if sync {
-                    self.run(DiskRequest::Sync { file })?;
-                }
-            }
-            DiskRequest::Allocate { file, len } => {
-                let bytes = self.files.entry(file.to_string()).or_default();
-                bytes.resize(bytes.len().max(len as usize), 0);
-                self.durable.insert(file.to_string(), bytes.clone());
-            }
-            DiskRequest::Sync { file } => {
-                let bytes = self.files.get(&*file).ok_or(DiskError::Io)?;
-                self.durable.insert(file.to_string(), bytes.clone());
-            }
-            DiskRequest::SyncMany { files, .. } => {
-                for file in files {
-                    if self.files.contains_key(&*file) {
-                        self.run(DiskRequest::Sync { file })?;
-                    }
-                }
-            }
-            DiskRequest::SyncDir { .. } => {}
-            DiskRequest::Truncate { file, len } => self
-                .files
-                .entry(file.to_string())
-                .or_default()
-                .truncate(len as usize),
-            DiskRequest::Rename { from, to } => {
-                let bytes = self.files.remove(&*from).ok_or(DiskError::Io)?;
-                self.files.insert(to.to_string(), bytes);
-            }
-            DiskRequest::Unlink { file } => {
-                self.unlinkable(&file)?;
-                self.files.remove(&*file);
-                self.durable.remove(&*file);
-            }
-            DiskRequest::RemoveDir { dir } => {
-                self.unlinkable(&dir)?;
-                let prefix = format!("{dir}/");
-                if self.files.keys().any(|path| path.starts_with(&prefix)) {
-                    return Err(DiskError::Io);
-                }
-                self.dirs.remove(&*dir);
-            }
-        }
-        Ok(DiskDone::Done)
-    }
-}
+use disk::Disk;
 
 /// The broker, its disk, and the client's counters.
 pub struct Broker {
@@ -357,6 +237,7 @@ impl Broker {
                 conn,
                 call,
                 request,
+                held: 1_000,
             };
             self.inputs.push_back((0, input));
         }
@@ -566,7 +447,10 @@ impl Broker {
             name: name.into(),
             id: Uuid::ZERO,
         }];
-        match self.call(Request::DeleteTopics(DeleteTopicsRequest { topics })) {
+        match self.call(Request::DeleteTopics(DeleteTopicsRequest {
+            topics,
+            timeout_ms: 30_000,
+        })) {
             Response::DeleteTopics(response) => vec![response.topics[0].1.name().to_string()],
             other => panic!("{other:?}"),
         }
@@ -676,6 +560,7 @@ impl Broker {
         };
         let request = ListOffsetsRequest {
             topics: vec![(topic, vec![query])],
+            timeout_ms: 30_000,
         };
         match self.call(Request::ListOffsets(request)) {
             Response::ListOffsets(response) => {
@@ -712,6 +597,7 @@ impl Broker {
         let offset = to.map_or(-1, |to| to.parse().expect("number"));
         let request = DeleteRecordsRequest {
             topics: vec![(topic, vec![(index, offset)])],
+            timeout_ms: 30_000,
         };
         match self.call(Request::DeleteRecords(request)) {
             Response::DeleteRecords(response) => {

@@ -71,7 +71,7 @@ pub fn delete_topics_request<C: Codec>(c: &mut C, m: &mut DeleteTopicsRequest) -
         c.uuid(&mut topic.id)?;
         c.tags()
     })?;
-    c.fixed_i32(30_000)?;
+    c.i32(&mut m.timeout_ms)?;
     c.tags()
 }
 
@@ -106,7 +106,7 @@ pub fn create_partitions_request<C: Codec>(c: &mut C, m: &mut CreatePartitionsRe
         })?;
         c.tags()
     })?;
-    c.fixed_i32(30_000)?;
+    c.i32(&mut m.timeout_ms)?;
     c.bool(&mut m.validate_only)?;
     c.tags()
 }
@@ -132,7 +132,7 @@ pub fn delete_records_request<C: Codec>(c: &mut C, m: &mut DeleteRecordsRequest)
         })?;
         c.tags()
     })?;
-    c.fixed_i32(30_000)?;
+    c.i32(&mut m.timeout_ms)?;
     c.tags()
 }
 

@@ -155,11 +155,29 @@ pub fn list_offsets_request<C: Codec>(c: &mut C, m: &mut ListOffsetsRequest) -> 
             c.i32(&mut part.index)?;
             since(4, c, &mut part.current_leader_epoch, C::i32)?;
             c.i64(&mut part.timestamp)?;
+            if c.reading() && special_time_is_unknown(part.timestamp, v) {
+                part.timestamp = PartitionOffsetQuery::UNSUPPORTED;
+            }
             c.tags()
         })?;
         c.tags()
     })?;
+    since(10, c, &mut m.timeout_ms, C::i32)?;
     c.tags()
+}
+
+/// A negative time that means nothing at this version (`ReplicaManager`, TIMESTAMP_MIN_VERSION): the
+/// partition is answered UNSUPPORTED_VERSION. Java and librdkafka ask in another way on that.
+fn special_time_is_unknown(timestamp: i64, version: i16) -> bool {
+    let since = match timestamp {
+        0.. | -2..=-1 => return false,
+        -3 => 7,
+        -4 => 8,
+        -5 => 9,
+        -6 => 11,
+        _ => return true,
+    };
+    version < since
 }
 
 pub fn list_offsets_response<C: Codec>(c: &mut C, m: &mut ListOffsetsResponse) -> Visit {

@@ -3,10 +3,12 @@
 mod admin;
 mod data;
 mod metadata;
+mod sasl;
 mod versions;
 
 pub use metadata::Address;
-pub use versions::api_versions_response;
+pub use sasl::refuse as refuse_sasl;
+pub use versions::{api_versions_request, api_versions_response};
 
 use seedlog_core::api::{Request, Response};
 use seedlog_core::codec::{Codec, Visit};

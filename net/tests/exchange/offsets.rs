@@ -37,7 +37,8 @@ impl Api for ListOffsets {
             offset,
             leader_epoch: epoch,
         });
-        let ask = few((topic(), few(query))).prop_map(|topics| ListOffsetsRequest { topics });
+        let ask = (few((topic(), few(query))), number());
+        let ask = ask.prop_map(|(topics, timeout_ms)| ListOffsetsRequest { topics, timeout_ms });
         let answer = few((topic(), few(found))).prop_map(|topics| ListOffsetsResponse { topics });
         (ask, answer).boxed()
     }
@@ -66,21 +67,33 @@ impl Api for ListOffsets {
         if version >= 2 {
             told.isolation_level = noise.byte(0);
         }
+        if version >= 10 {
+            told.timeout_ms = ask.timeout_ms;
+        }
         told
     }
 
-    fn ask_from(_: i16, ask: k::ListOffsetsRequest) -> ListOffsetsRequest {
+    fn ask_from(version: i16, ask: k::ListOffsetsRequest) -> ListOffsetsRequest {
         let part = |part: lq::ListOffsetsPartition| PartitionOffsetQuery {
             index: part.partition_index,
             current_leader_epoch: part.current_leader_epoch,
-            timestamp: part.timestamp,
+            timestamp: match part.timestamp {
+                0.. | -2..=-1 => part.timestamp,
+                -3 if version >= 7 => -3,
+                -4 if version >= 8 => -4,
+                -5 if version >= 9 => -5,
+                _ => PartitionOffsetQuery::UNSUPPORTED,
+            },
         };
         let topic = |topic: lq::ListOffsetsTopic| {
             let parts = topic.partitions.into_iter().map(part).collect();
             (named(topic.name), parts)
         };
         let topics = ask.topics.into_iter().map(topic).collect();
-        ListOffsetsRequest { topics }
+        ListOffsetsRequest {
+            topics,
+            timeout_ms: if version >= 10 { ask.timeout_ms } else { -1 },
+        }
     }
 
     fn answer_to(

@@ -15,8 +15,6 @@ use seedlog_core::ids::{NodeId, Uuid};
 use crate::values::*;
 use crate::Api;
 
-/// How long our client lets the broker take, where the core's types do not say.
-const TIMEOUT_MS: i32 = 30_000;
 /// DescribeConfigs' name for a default.
 const DEFAULT_CONFIG: i8 = 5;
 /// DescribeConfigs' name for a config set on the topic.
@@ -202,7 +200,8 @@ impl Api for DeleteTopics {
         (Request::DeleteTopics, Response::DeleteTopics);
 
     fn values() -> BoxedStrategy<(Self::Ask, Self::Answer)> {
-        let ask = few(topic()).prop_map(|topics| DeleteTopicsRequest { topics });
+        let ask = (few(topic()), number())
+            .prop_map(|(topics, timeout_ms)| DeleteTopicsRequest { topics, timeout_ms });
         let answer = few((topic(), error(), some_text()));
         let answer = answer.prop_map(|topics| DeleteTopicsResponse { topics });
         (ask, answer).boxed()
@@ -216,7 +215,7 @@ impl Api for DeleteTopics {
                 .with_unknown_tagged_fields(noise.tags.clone())
         };
         let told = k::DeleteTopicsRequest::default()
-            .with_timeout_ms(noise.number(TIMEOUT_MS))
+            .with_timeout_ms(ask.timeout_ms)
             .with_unknown_tagged_fields(noise.tags.clone());
         match version {
             6.. => told.with_topics(ask.topics.iter().map(topic).collect()),
@@ -230,6 +229,7 @@ impl Api for DeleteTopics {
         let topics = topics.map(|topic| topic_from(topic.name, topic.topic_id.into_bytes()));
         DeleteTopicsRequest {
             topics: by_name.chain(topics).collect(),
+            timeout_ms: ask.timeout_ms,
         }
     }
 
@@ -279,9 +279,12 @@ impl Api for CreatePartitions {
     fn values() -> BoxedStrategy<(Self::Ask, Self::Answer)> {
         let topics = few((text(), number(), option::of(few(few(node())))));
         let ask =
-            (topics, any::<bool>()).prop_map(|(topics, validate_only)| CreatePartitionsRequest {
-                topics,
-                validate_only,
+            (topics, number(), any::<bool>()).prop_map(|(topics, timeout_ms, validate_only)| {
+                CreatePartitionsRequest {
+                    topics,
+                    timeout_ms,
+                    validate_only,
+                }
             });
         let answer = few((text(), error(), some_text()));
         let answer = answer.prop_map(|topics| CreatePartitionsResponse { topics });
@@ -304,7 +307,7 @@ impl Api for CreatePartitions {
         };
         k::CreatePartitionsRequest::default()
             .with_topics(ask.topics.iter().map(topic).collect())
-            .with_timeout_ms(noise.number(TIMEOUT_MS))
+            .with_timeout_ms(ask.timeout_ms)
             .with_validate_only(ask.validate_only)
             .with_unknown_tagged_fields(noise.tags.clone())
     }
@@ -318,6 +321,7 @@ impl Api for CreatePartitions {
         };
         CreatePartitionsRequest {
             topics: ask.topics.into_iter().map(topic).collect(),
+            timeout_ms: ask.timeout_ms,
             validate_only: ask.validate_only,
         }
     }
@@ -358,10 +362,10 @@ impl Api for DeleteRecords {
         (Request::DeleteRecords, Response::DeleteRecords);
 
     fn values() -> BoxedStrategy<(Self::Ask, Self::Answer)> {
-        let ask = few((topic(), few((number(), long()))));
+        let ask = (few((topic(), few((number(), long())))), number());
         let answer = few((topic(), few((number(), long(), error()))));
         (
-            ask.prop_map(|topics| DeleteRecordsRequest { topics }),
+            ask.prop_map(|(topics, timeout_ms)| DeleteRecordsRequest { topics, timeout_ms }),
             answer.prop_map(|topics| DeleteRecordsResponse { topics }),
         )
             .boxed()
@@ -382,7 +386,7 @@ impl Api for DeleteRecords {
         };
         k::DeleteRecordsRequest::default()
             .with_topics(ask.topics.iter().map(topic).collect())
-            .with_timeout_ms(noise.number(TIMEOUT_MS))
+            .with_timeout_ms(ask.timeout_ms)
             .with_unknown_tagged_fields(noise.tags.clone())
     }
 
@@ -393,7 +397,10 @@ impl Api for DeleteRecords {
             (named(topic.name), parts)
         };
         let topics = ask.topics.into_iter().map(topic).collect();
-        DeleteRecordsRequest { topics }
+        DeleteRecordsRequest {
+            topics,
+            timeout_ms: ask.timeout_ms,
+        }
     }
 
     fn answer_to(_: i16, answer: &Self::Answer, noise: &Noise) -> Self::TheirAnswer {

@@ -98,6 +98,7 @@ pub fn long() -> impl Strategy<Value = i64> {
     prop_oneof![
         Just(-1),
         Just(-2),
+        -6..-2i64,
         Just(i64::MAX),
         Just(i64::MIN),
         any::<i64>()

@@ -108,7 +108,7 @@ pub(super) fn configs(plan: &Plan, topic: usize) -> Vec<(String, Option<String>)
         },
         _ => &[],
     };
-    let segments = [("segment.bytes", "12000")];
+    let segments = [("internal.segment.bytes", "12000")];
     let all = segments.iter().chain(configs);
     all.map(|(name, value)| (name.to_string(), Some(value.to_string())))
         .collect()

@@ -1,0 +1,129 @@
+//! A disk in memory, and what is left of it after a power cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
+
+/// Files as they are, and as a power cut would leave them: only synced bytes count there.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub durable: BTreeMap<String, Vec<u8>>,
+    /// A byte of a file that the device cannot read.
+    pub bad: Option<(String, usize)>,
+    /// Files whose names hold this cannot be written.
+    pub broken: Option<String>,
+    /// Files and folders whose names hold this cannot be removed.
+    pub stuck: Option<String>,
+    /// Folders that were made.
+    pub dirs: BTreeSet<String>,
+}
+
+impl Disk {
+    fn write(&mut self, file: &str, offset: usize, data: &[u8]) -> Result<(), DiskError> {
+        if self.broken.as_ref().is_some_and(|name| file.contains(name)) {
+            return Err(DiskError::Io);
+        }
+        // As every file system that is in use: names of 255 bytes at most.
+        if file.split('/').any(|name| name.len() > 255) {
+            return Err(DiskError::Io);
+        }
+        let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
+        self.dirs.insert(dir.to_string());
+        let bytes = self.files.entry(file.to_string()).or_default();
+        let end = offset + data.len();
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.dirs.contains(path)
+    }
+
+    fn unlinkable(&self, path: &str) -> Result<(), DiskError> {
+        match &self.stuck {
+            Some(name) if path.contains(name) && self.exists(path) => Err(DiskError::Io),
+            _ => Ok(()),
+        }
+    }
+
+    /// Carry out one operation.
+    pub fn run(&mut self, request: DiskRequest) -> DiskResult {
+        match request {
+            DiskRequest::List { dir } => {
+                let prefix = format!("{dir}/");
+                let names = self.files.iter().filter_map(|(path, bytes)| {
+                    let name = path.strip_prefix(&prefix)?;
+                    (!name.contains('/')).then(|| (name.to_string(), bytes.len() as u64))
+                });
+                return Ok(DiskDone::Listing(names.collect()));
+            }
+            DiskRequest::Read {
+                file, offset, len, ..
+            } => {
+                let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
+                let from = (offset as usize).min(bytes.len());
+                let to = (offset.saturating_add(len) as usize).min(bytes.len());
+                let bad =
+                    |(name, at): &(String, usize)| file.contains(name) && (from..to).contains(at);
+                if self.bad.as_ref().is_some_and(bad) {
+                    return Err(DiskError::Io);
+                }
+                return Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])));
+            }
+            DiskRequest::Write {
+                file,
+                offset,
+                pieces,
+                sync,
+            } => {
+                self.write(&file, offset as usize, &pieces.concat())?;
+                if sync {
+                    self.run(DiskRequest::Sync { file })?;
+                }
+            }
+            DiskRequest::Allocate { file, len } => {
+                let bytes = self.files.entry(file.to_string()).or_default();
+                bytes.resize(bytes.len().max(len as usize), 0);
+                self.durable.insert(file.to_string(), bytes.clone());
+            }
+            DiskRequest::Sync { file } => {
+                let bytes = self.files.get(&*file).ok_or(DiskError::Io)?;
+                self.durable.insert(file.to_string(), bytes.clone());
+            }
+            DiskRequest::SyncMany { files, .. } => {
+                for file in files {
+                    if self.files.contains_key(&*file) {
+                        self.run(DiskRequest::Sync { file })?;
+                    }
+                }
+            }
+            DiskRequest::SyncDir { .. } => {}
+            DiskRequest::Truncate { file, len } => self
+                .files
+                .entry(file.to_string())
+                .or_default()
+                .truncate(len as usize),
+            DiskRequest::Rename { from, to } => {
+                let bytes = self.files.remove(&*from).ok_or(DiskError::Io)?;
+                self.files.insert(to.to_string(), bytes);
+            }
+            DiskRequest::Unlink { file } => {
+                self.unlinkable(&file)?;
+                self.files.remove(&*file);
+                self.durable.remove(&*file);
+            }
+            DiskRequest::RemoveDir { dir } => {
+                self.unlinkable(&dir)?;
+                let prefix = format!("{dir}/");
+                if self.files.keys().any(|path| path.starts_with(&prefix)) {
+                    return Err(DiskError::Io);
+                }
+                self.dirs.remove(&*dir);
+            }
+        }
+        Ok(DiskDone::Done)
+    }
+}
