@@ -163,7 +163,7 @@ impl Replica {
     }
 
     /// Drop the segments that the log start has passed, and owe a manifest that says so.
-    pub(super) fn drop_passed(&mut self) -> u64 {
+    pub fn drop_passed(&mut self) -> u64 {
         let mut dropped = 0;
         // The newest segment stays while a write-behind may be using it.
         let kept = usize::from(self.job.is_some());

@@ -529,6 +529,12 @@ impl Shard {
         for replica in self.replicas.values_mut() {
             replica.durable_end = replica.log_end;
             replica.high_watermark = replica.log_end;
+            // A manifest may say that the log starts among the batches that follow it, and the frame that
+            // said so first may be gone: until a manifest takes them out, nothing is written behind.
+            replica.drop_passed();
+            if replica.manifest_owed {
+                self.owed.insert(replica.id);
+            }
         }
         self.stage = Stage::Ready;
         self.tell_opened(now, fresh, out);
