@@ -135,16 +135,7 @@ impl SimDisk {
                 Ok(DiskDone::Done)
             }
             DiskRequest::SyncDir { dir } => {
-                let inside = self.files.iter_mut().filter(|(path, _)| is_in(path, dir));
-                inside.for_each(|(_, file)| file.named = true);
-                // A folder that is durably gone takes along what was in it.
-                let gone = std::mem::take(&mut self.removed_dirs);
-                let (gone, open) = gone.into_iter().partition(|path| is_in(path, dir));
-                self.removed_dirs = open;
-                let gone: BTreeSet<String> = gone;
-                let back =
-                    |path: &String| !is_in(path, dir) && !gone.iter().any(|d| is_in(path, d));
-                self.removed.retain(|path, _| back(path));
+                self.sync_dir(dir);
                 Ok(DiskDone::Done)
             }
             DiskRequest::Allocate { file, len } => self.allocate(file, *len as usize),
@@ -178,6 +169,18 @@ impl SimDisk {
                 Ok(DiskDone::Done)
             }
         }
+    }
+
+    fn sync_dir(&mut self, dir: &str) {
+        let inside = self.files.iter_mut().filter(|(path, _)| is_in(path, dir));
+        inside.for_each(|(_, file)| file.named = true);
+        // A folder that is durably gone takes along what was in it.
+        let gone = std::mem::take(&mut self.removed_dirs);
+        let (gone, open) = gone.into_iter().partition(|path| is_in(path, dir));
+        self.removed_dirs = open;
+        let gone: BTreeSet<String> = gone;
+        let back = |path: &String| !is_in(path, dir) && !gone.iter().any(|d| is_in(path, d));
+        self.removed.retain(|path, _| back(path));
     }
 
     fn list(&self, dir: &str) -> DiskDone {

@@ -373,26 +373,13 @@ mod tests {
         replica.append(bytes, &admitted, NOW_MS)
     }
 
-    #[test]
-    fn what_cannot_be_appended_is_refused_with_kafkas_code_and_changes_nothing() {
-        use ErrorCode::{CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge};
-        let whole = batch(|_| {});
-        let code = |config: &dyn Fn(&mut Replica), bytes: Bytes| {
-            let mut replica = replica();
-            config(&mut replica);
-            let before = replica.clone();
-            let refused = append(&mut replica, &bytes).err();
-            let same = (replica.log_end, replica.tail.len(), &replica.producers)
-                == (before.log_end, before.tail.len(), &before.producers);
-            assert!(refused.is_none() || same);
-            refused.map(|refused| refused.code)
-        };
-        let plain = |_: &mut Replica| {};
+    /// What no topic takes, and the code that says so.
+    fn refused_batches(whole: &Bytes) -> Vec<(ErrorCode, Bytes)> {
+        use ErrorCode::{CorruptMessage, InvalidRecord};
         let set = |at: usize, bytes: &[u8]| {
             batch(|batch| batch[at..at + bytes.len()].copy_from_slice(bytes))
         };
-        assert_eq!(code(&plain, whole.clone()), None);
-        for (wanted, bytes) in [
+        vec![
             // Field case 8, the uncompressed list: magic 0, 1 and 3, none, a part, two, a wrong CRC.
             (InvalidRecord, set(16, &[0])),
             (InvalidRecord, set(16, &[1])),
@@ -427,7 +414,26 @@ mod tests {
             (InvalidRecord, set(HEAD_LEN, &[3])),
             (InvalidRecord, set(21, &5i16.to_be_bytes())),
             (InvalidRecord, set(21, &7i16.to_be_bytes())),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn what_cannot_be_appended_is_refused_with_kafkas_code_and_changes_nothing() {
+        use ErrorCode::{InvalidTimestamp, MessageTooLarge};
+        let whole = batch(|_| {});
+        let code = |config: &dyn Fn(&mut Replica), bytes: Bytes| {
+            let mut replica = replica();
+            config(&mut replica);
+            let before = replica.clone();
+            let refused = append(&mut replica, &bytes).err();
+            let same = (replica.log_end, replica.tail.len(), &replica.producers)
+                == (before.log_end, before.tail.len(), &before.producers);
+            assert!(refused.is_none() || same);
+            refused.map(|refused| refused.code)
+        };
+        let plain = |_: &mut Replica| {};
+        assert_eq!(code(&plain, whole.clone()), None);
+        for (wanted, bytes) in refused_batches(&whole) {
             assert_eq!(code(&plain, bytes), Some(wanted));
         }
         let size = whole.len() as i64;

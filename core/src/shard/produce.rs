@@ -96,21 +96,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
-        let refused = |error: AppendError, log_start: i64| {
-            Part::Produced(PartitionProduced {
-                index,
-                error: error.code,
-                base_offset: -1,
-                log_append_time_ms: -1,
-                log_start_offset: if error.by_log { log_start } else { -1 },
-                record_errors: error
-                    .records
-                    .into_iter()
-                    .map(|(at, text)| (at, Some(text)))
-                    .collect(),
-                error_message: Some(error.text.into_owned()),
-            })
-        };
+        let refused = |error, log_start| refused(index, error, log_start);
         let admitted = admitted.unwrap_or_else(|| replica.admit(&records, now.wall_ms));
         let admitted = match admitted {
             Ok(_) if records.len() as u64 > largest => {
@@ -133,21 +119,32 @@ impl Shard {
         // What is in the log already needs no room: refused, it would be acknowledged after others
         // that were sent later.
         if (!room || full) && !replica.has(&admitted) {
-            let text = match room {
-                true => "the partition's files cannot be written",
-                false => "the disk is full or the journal has no room",
-            };
-            let error = AppendError::of_request(ErrorCode::KafkaStorageError, text);
-            let part = refused(error, -1);
+            let part = refused(no_room(room), -1);
             if full && self.may_start_job(now) {
                 self.start_job(now, id, out);
             }
             return self.part_done(now, ask, slot, part, out);
         }
-        let appended = match replica.append(&records, &admitted, now.wall_ms) {
+        self.append_batch(now, (ask, slot, id), &records, &admitted, out);
+    }
+
+    /// Nothing stands in its way but its producer's sequence.
+    fn append_batch(
+        &mut self,
+        now: Now,
+        (ask, slot, id): (u64, u32, PartitionId),
+        records: &Bytes,
+        admitted: &Admitted,
+        out: &mut Effects,
+    ) {
+        let index = id.index as i32;
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        let appended = match replica.append(records, admitted, now.wall_ms) {
             Ok(appended) => appended,
             Err(error) => {
-                let part = refused(error, replica.log_start);
+                let part = refused(index, error, replica.log_start);
                 return self.part_done(now, ask, slot, part, out);
             }
         };
@@ -177,4 +174,27 @@ impl Shard {
             part,
         });
     }
+}
+
+fn no_room(room: bool) -> AppendError {
+    let text = match room {
+        true => "the partition's files cannot be written",
+        false => "the disk is full or the journal has no room",
+    };
+    AppendError::of_request(ErrorCode::KafkaStorageError, text)
+}
+
+/// The outcome for a batch that is not taken. What the log refuses is answered with its start, as Kafka
+/// does.
+fn refused(index: i32, error: AppendError, log_start: i64) -> Part {
+    let records = error.records.into_iter();
+    Part::Produced(PartitionProduced {
+        index,
+        error: error.code,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: if error.by_log { log_start } else { -1 },
+        record_errors: records.map(|(at, text)| (at, Some(text))).collect(),
+        error_message: Some(error.text.into_owned()),
+    })
 }

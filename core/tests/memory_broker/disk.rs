@@ -49,6 +49,17 @@ impl Disk {
         }
     }
 
+    fn read(&self, file: &str, offset: u64, len: u64) -> DiskResult {
+        let bytes = self.files.get(file).ok_or(DiskError::NotFound)?;
+        let from = (offset as usize).min(bytes.len());
+        let to = (offset.saturating_add(len) as usize).min(bytes.len());
+        let bad = |(name, at): &(String, usize)| file.contains(name) && (from..to).contains(at);
+        if self.bad.as_ref().is_some_and(bad) {
+            return Err(DiskError::Io);
+        }
+        Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])))
+    }
+
     /// Carry out one operation.
     pub fn run(&mut self, request: DiskRequest) -> DiskResult {
         match request {
@@ -62,17 +73,7 @@ impl Disk {
             }
             DiskRequest::Read {
                 file, offset, len, ..
-            } => {
-                let bytes = self.files.get(&*file).ok_or(DiskError::NotFound)?;
-                let from = (offset as usize).min(bytes.len());
-                let to = (offset.saturating_add(len) as usize).min(bytes.len());
-                let bad =
-                    |(name, at): &(String, usize)| file.contains(name) && (from..to).contains(at);
-                if self.bad.as_ref().is_some_and(bad) {
-                    return Err(DiskError::Io);
-                }
-                return Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])));
-            }
+            } => return self.read(&file, offset, len),
             DiskRequest::Write {
                 file,
                 offset,

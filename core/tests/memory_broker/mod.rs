@@ -326,9 +326,35 @@ impl Broker {
                 self.boot(self.wanted);
                 self.what_was_told()
             }
-            "rot" => self.rot(rest[0], option("at")),
+            "files" => self.files(),
+            "folders" => {
+                let folders = self
+                    .disk
+                    .dirs
+                    .iter()
+                    .filter_map(|dir| dir.strip_prefix("topics/"));
+                folders
+                    .map(|dir| dir.split('.').next().unwrap_or(dir).to_string())
+                    .collect()
+            }
+            "told" => self.what_was_told(),
+            "epoch" => self.epoch(rest[0], option("asked")),
+            _ => self.disk_verb(verb, &rest, option("at"), option("as")),
+        }
+    }
+
+    /// What a line of a story does to the disk.
+    fn disk_verb(
+        &mut self,
+        verb: &str,
+        rest: &[&str],
+        at: Option<String>,
+        label: Option<String>,
+    ) -> Vec<String> {
+        match verb {
+            "rot" => self.rot(rest[0], at),
             "bad-sector" => {
-                let at = option("at").expect("at=").parse().expect("number");
+                let at = at.expect("at=").parse().expect("number");
                 self.disk.bad = Some((rest[0].to_string(), at));
                 Vec::new()
             }
@@ -341,7 +367,7 @@ impl Broker {
                 Vec::new()
             }
             "keep" => {
-                let label = option("as").expect("as=");
+                let label = label.expect("as=");
                 let mut names = self.disk.files.keys();
                 let name = names.find(|path| path.contains(rest[0])).cloned();
                 let name = name.expect("a file of that name");
@@ -367,19 +393,6 @@ impl Broker {
                 self.disk.stuck = None;
                 Vec::new()
             }
-            "files" => self.files(),
-            "folders" => {
-                let folders = self
-                    .disk
-                    .dirs
-                    .iter()
-                    .filter_map(|dir| dir.strip_prefix("topics/"));
-                folders
-                    .map(|dir| dir.split('.').next().unwrap_or(dir).to_string())
-                    .collect()
-            }
-            "told" => self.what_was_told(),
-            "epoch" => self.epoch(rest[0], option("asked")),
             _ => panic!("unknown verb '{verb}'"),
         }
     }
