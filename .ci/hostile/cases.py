@@ -119,9 +119,10 @@ def cold(broker, full):
     for max_bytes in (1, 100_000, 1_000_000):
         connection.sendall(fetch(1, "thousand", range(1000), max_bytes, 1000))
         _, body = answer(connection)
-        # What is not records: a head, and 34 bytes for each partition.
-        records = len(body) - 1000 * 34 - 30
-        assert 0 < records <= max_bytes + 16_100, f"{records} bytes where {max_bytes} were asked for"
+        # What is not records: a head, and 30 bytes for each partition.
+        records = len(body) - 1000 * 30 - 22
+        assert 16_000 < records <= max_bytes + 16_100, f"{records} bytes where {max_bytes} were asked for"
+        assert records * 2 > max_bytes, f"only {records} bytes where {max_bytes} were asked for"
         sizes.append(records)
     return f"{sizes} bytes of 1, 100,000, 1,000,000"
 
@@ -217,7 +218,8 @@ def slow_disk(broker, full):
 
 def descriptors(broker, full):
     """More clients than the broker has descriptors for."""
-    made = [connect(broker.port, timeout=1) for _ in range(400)]
+    # As many more as the kernel's queue of a small machine holds (`somaxconn`, 128).
+    made = [connect(broker.port, timeout=2) for _ in range(230)]
 
     def served(connection):
         try:
@@ -238,8 +240,9 @@ def descriptors(broker, full):
     before = cpu()
     time.sleep(3)
     spent = cpu() - before
-    assert spent < 0.5, f"{spent} CPU seconds in 3 s of waiting"
-    for connection in made[:300]:
+    # The good client has its share of it; an acceptor that spins takes all three.
+    assert spent < 1.5, f"{spent} CPU seconds in 3 s of waiting"
+    for connection in made[:150]:
         connection.close()
     last = made[-1]
     last.settimeout(10)
@@ -247,7 +250,7 @@ def descriptors(broker, full):
     with open(broker.path("err")) as file:
         lines = [line for line in file if "others wait" in line or "cannot be accepted" in line]
     assert len(lines) == 1, lines
-    return f"400 clients, {spent:.2f} CPU s waiting, one line told"
+    return f"{len(made)} clients, {spent:.2f} CPU s waiting, one line told"
 
 
 if __name__ == "__main__":

@@ -85,6 +85,18 @@ pub enum Place {
 }
 
 impl Replica {
+    /// Bytes of batches that this read gives at most, if no more than `limit` are wanted.
+    pub fn expected_bytes(&self, read: &ColdRead, limit: usize) -> usize {
+        match read {
+            ColdRead::Data { rows, .. } => rows.iter().map(|row| row.size as usize).sum(),
+            ColdRead::Rows { base, .. } => {
+                let segment = self.segments.iter().find(|segment| segment.base == *base);
+                let size = segment.map_or(u64::MAX, |segment| segment.size);
+                limit.min(usize::try_from(size).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
     /// Batches from the one that holds `offset` on, up to the high watermark and about `max_bytes`:
     /// with `whole`, at least one whole batch if there is one (KIP-74).
     pub fn read(&self, offset: i64, max_bytes: usize, whole: bool) -> Result<Found, ErrorCode> {

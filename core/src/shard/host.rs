@@ -349,7 +349,8 @@ impl Shard {
                 self.part_done(now, ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {
-                row.budget = row.budget.saturating_sub(limit);
+                let expected = replica.expected_bytes(&read, limit);
+                row.budget = row.budget.saturating_sub(expected);
                 row.served = true;
                 let purpose = ReadFor::Fetch {
                     ask,
