@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use bytes::Bytes;
 use seedlog_core::api::*;
@@ -14,9 +16,35 @@ use seedlog_net::client::Connection;
 
 const SEEDLOG: &str = env!("CARGO_BIN_EXE_seedlog");
 
+/// No process that a test starts lives longer: whatever waits for it then comes to an end.
+const LIFE_MAX: Duration = Duration::from_secs(120);
+
+/// Ends a process that outlives [`LIFE_MAX`], unless this is dropped before.
+struct Watchdog(#[allow(dead_code, reason = "dropping it tells the thread")] Sender<()>);
+
+fn watch(process: &Child) -> Watchdog {
+    let (done, over) = channel();
+    let id = process.id().to_string();
+    std::thread::spawn(move || {
+        if over.recv_timeout(LIFE_MAX) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+    });
+    Watchdog(done)
+}
+
+/// Run a command to its end.
+fn output_of(command: &mut Command) -> Output {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = command.spawn().expect("run");
+    let _watched = watch(&process);
+    process.wait_with_output().expect("ended")
+}
+
 struct Broker {
     process: Child,
     address: String,
+    _watched: Watchdog,
 }
 
 impl Drop for Broker {
@@ -52,6 +80,7 @@ fn start(data: &Path) -> Broker {
 
 fn started(command: &mut Command) -> Broker {
     let mut process = command.stdout(Stdio::piped()).spawn().expect("started");
+    let watched = watch(&process);
     let mut line = String::new();
     let out = process.stdout.as_mut().expect("piped");
     BufReader::new(out).read_line(&mut line).expect("a line");
@@ -62,6 +91,7 @@ fn started(command: &mut Command) -> Broker {
     Broker {
         address: address.into(),
         process,
+        _watched: watched,
     }
 }
 
@@ -75,6 +105,7 @@ fn client_with(broker: &Broker, args: &[&str], input: &[u8]) -> String {
     command.args(args).args(["-b", &broker.address]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = command.stderr(Stdio::piped()).spawn().expect("run");
+    let _watched = watch(&process);
     let mut stdin = process.stdin.take().expect("piped");
     stdin.write_all(input).expect("read");
     drop(stdin);
@@ -143,7 +174,7 @@ fn a_second_process_names_folder_and_owner_and_writes_nothing() {
     // The owner itself writes now and then; it keeps the lock while it is held still.
     hold_still(&broker);
     let before = contents(&data);
-    let told = refused(&dev(&data).output().expect("run"));
+    let told = refused(&output_of(&mut dev(&data)));
     assert!(told.contains(&data.display().to_string()), "{told}");
     assert!(told.contains(&broker.process.id().to_string()), "{told}");
     assert!(contents(&data) == before, "something was written");
@@ -177,7 +208,7 @@ fn a_damaged_journal_stops_the_start_with_its_name_and_is_left_alone() {
     bytes[20] ^= 1;
     bytes[4096 + 20] ^= 1;
     fs::write(&ring, &bytes).expect("written");
-    let told = refused(&dev(&data).output().expect("run"));
+    let told = refused(&output_of(&mut dev(&data)));
     assert!(told.contains("journal/shard-0.ring"), "{told}");
     let after = fs::read(&ring).expect("readable");
     assert!(after == bytes, "a refused journal was written to");
@@ -224,7 +255,7 @@ fn a_batch_of_ten_megabytes_goes_in_and_comes_out() {
     let mut command = Command::new(SEEDLOG);
     command.args(["dev", "--port", "0", "--shards", "1", "--data"]);
     let mut broker = started(command.arg(&data).stdin(Stdio::null()));
-    let config = ["--config", "max.message.bytes=20000000"];
+    let config = ["--config", "max.message.bytes=16000000"];
     client(
         &broker,
         &[&["topic", "create", "large"], &config[..]].concat(),
