@@ -21,8 +21,7 @@ use crate::batch::{BatchHead, Checked, TimeBounds};
 use crate::ids::WorkId;
 
 /// Bytes that may come out of a compressed batch that is produced: more, and it is refused as too
-/// large, which makes Kafka's own client split it and go on. `node/BENCHMARKS.md` has the times that
-/// this bounds.
+/// large, which makes Kafka's own client split it and go on. It bounds the time that a job takes.
 pub const PLAIN_BATCH_MAX: u64 = 128 << 20;
 
 /// One job, named so that its outcome can be matched.
