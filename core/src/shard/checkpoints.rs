@@ -211,6 +211,7 @@ impl Shard {
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
+        replica.pending_end = end;
         let frame = replica.manifest_frame(end);
         let mark = Mark::Manifest {
             id,
@@ -223,6 +224,11 @@ impl Shard {
 
     /// Manifests that only drop segments or note a new log start.
     fn owed_manifests(&mut self) {
+        // Nearly full, the ring takes only blocks that free others: a write-behind's manifest says the
+        // same and does.
+        if !self.journal.has_room_for_admin() {
+            return;
+        }
         let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
         for id in owed {
             match self.replicas.get(&id) {
