@@ -78,8 +78,9 @@ impl Acceptor {
             }
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    self.told = false;
-                    self.count.taken.fetch_add(1, Ordering::Relaxed);
+                    let before = self.count.taken.fetch_add(1, Ordering::Relaxed);
+                    // One who leaves and one who comes in its place are no news.
+                    self.told &= before + 1 >= self.most - self.most / 8;
                     return (stream, Place(self.count.clone()));
                 }
                 Err(error) => {

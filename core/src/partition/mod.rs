@@ -114,8 +114,6 @@ pub struct Replica {
     pub manifest_owed: bool,
     /// A manifest is staged or in flight.
     pub manifest_pending: bool,
-    /// Batches below this offset stand in no block that is needed once that manifest is durable.
-    pub pending_end: i64,
     /// A log start on its way to the journal: manifests staged after it must not undo it.
     pub pending_start: i64,
     /// While the journal is read back: records below this offset are in a manifest yet to come.
@@ -153,7 +151,6 @@ impl Replica {
             quarantined: false,
             manifest_owed: false,
             manifest_pending: false,
-            pending_end: 0,
             pending_start: 0,
             awaits_manifest: None,
             failing: false,
@@ -241,12 +238,10 @@ impl Replica {
         )
     }
 
-    /// The manifest on its way lets the oldest block of this replica go: one that only drops segments
-    /// leaves batches of the tail where they are.
-    pub fn is_freeing(&self) -> bool {
-        let front = self.tail.front();
-        let held = front.filter(|batch| batch.seq > 0 && batch.seq <= self.manifest_seq);
-        self.manifest_pending && held.is_none_or(|batch| batch.row.next <= self.pending_end)
+    /// A manifest that is owed would let a block go: one that only drops segments leaves the batches
+    /// of the tail where they are.
+    pub fn would_free(&self) -> bool {
+        self.tail.is_empty() || self.passed() > 0
     }
 
     /// Oldest journal block this replica still needs.

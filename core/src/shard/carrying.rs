@@ -66,7 +66,6 @@ impl Shard {
         frames.push(replica.manifest_frame(covered));
         replica.manifest_owed = false;
         replica.manifest_pending = true;
-        replica.pending_end = end;
         let mark = Mark::Carried {
             id,
             base: covered,

@@ -211,7 +211,6 @@ impl Shard {
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
-        replica.pending_end = end;
         let frame = replica.manifest_frame(end);
         let mark = Mark::Manifest {
             id,
@@ -224,15 +223,15 @@ impl Shard {
 
     /// Manifests that only drop segments or note a new log start.
     fn owed_manifests(&mut self) {
-        // Nearly full, the ring takes only blocks that free others: a write-behind's manifest says the
-        // same and does.
-        if !self.journal.has_room_for_admin() {
-            return;
-        }
+        // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and does.
+        let roomy = self.journal.has_room_for_admin();
         let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
         for id in owed {
             match self.replicas.get(&id) {
                 Some(replica) if replica.job.is_some() || replica.manifest_pending => {
+                    self.owed.insert(id);
+                }
+                Some(replica) if replica.manifest_owed && !roomy && !replica.would_free() => {
                     self.owed.insert(id);
                 }
                 Some(replica) if replica.manifest_owed => self.stage_manifest(id, None),

@@ -268,7 +268,7 @@ impl Shard {
         let oldest = needed.chain(dropping.oldest()).min();
         let holds = |seq: u64| Some(seq) == oldest;
         let waits = self.replicas.values().any(|replica| {
-            replica.is_writing() || (holds(replica.oldest_seq()) && !replica.is_freeing())
+            replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
         });
         let waits = waits || oldest.is_some_and(|seq| dropping.holds(seq));
         !waits && ledger.is_none_or(|ledger| !holds(ledger.oldest_seq) || ledger.snapshot_staged)

@@ -141,7 +141,6 @@ impl Shard {
         replica.durable_end = replica.log_end;
         replica.high_watermark = replica.log_end;
         replica.manifest_pending = true;
-        replica.pending_end = replica.log_end;
         self.replicas.insert(id, replica);
         self.arrivals.insert(id, vec![from]);
         let frame = Frame::Manifest {
