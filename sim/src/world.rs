@@ -139,6 +139,8 @@ pub struct World {
     monitor: monitor::Monitor,
     /// A start has said that records may be gone, of a topic that opted out of syncing.
     loss_told: bool,
+    /// A sync of a journal failed, and the broker may not have heard of it yet.
+    sync_lost: bool,
     watch: Watch,
     choices: Choices,
     latency: Choices,
@@ -227,6 +229,7 @@ impl World {
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
             loss_told: false,
+            sync_lost: false,
             watch: Watch::All,
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),

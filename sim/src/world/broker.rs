@@ -54,6 +54,9 @@ impl World {
         for client in 0..self.clients.len() {
             self.lose_connection(client);
         }
+        if std::mem::take(&mut self.sync_lost) {
+            self.lose_loose();
+        }
         let after = self.choices.between(10_000, 200_000);
         self.at(self.now_us + after, Event::Restart);
     }

@@ -53,7 +53,7 @@ impl World {
 
     /// Power is cut, or a sync failed: of topics that opted out of syncing, nobody is owed what was not durable. A start
     /// must say so before the loss shows.
-    fn lose_loose(&mut self) {
+    pub(super) fn lose_loose(&mut self) {
         for (part, durable) in self.monitor.loose() {
             if self.history.part(part).max_acked >= durable {
                 self.mark("loose-at-stake");
@@ -75,6 +75,9 @@ impl World {
             request => path_of(request),
         };
         if failed && file.starts_with("journal/") {
+            // Until the broker hears of it, it goes on acknowledging what is written, and that is lost
+            // with the rest when it stops.
+            self.sync_lost = true;
             self.lose_loose();
         }
     }
