@@ -52,27 +52,30 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            request_max_bytes: 100 << 20,
-            produce_bytes: 128 << 20,
-            request_bytes: 32 << 20,
-            frame_bytes: 128 << 20,
-            fetch_bytes: 128 << 20,
-            reply_bytes: 32 << 20,
-            fetch_max_bytes: 55 << 20,
-            calls_per_connection: 256,
-            unsent_per_connection: 1 << 20,
-            items_per_request: 100_000,
-            idle_ms: 600_000,
-            stalled_request_ms: 30_000,
-            stalled_reader_ms: 30_000,
-            pressed_stall_ms: 500,
-            timeout_min_ms: 5_000,
-        }
+        Limits::DEFAULT
     }
 }
 
 impl Limits {
+    /// A broker's bounds if nobody says otherwise.
+    pub const DEFAULT: Limits = Limits {
+        request_max_bytes: 100 << 20,
+        produce_bytes: 128 << 20,
+        request_bytes: 32 << 20,
+        frame_bytes: 128 << 20,
+        fetch_bytes: 128 << 20,
+        reply_bytes: 32 << 20,
+        fetch_max_bytes: 55 << 20,
+        calls_per_connection: 256,
+        unsent_per_connection: 1 << 20,
+        items_per_request: 100_000,
+        idle_ms: 600_000,
+        stalled_request_ms: 30_000,
+        stalled_reader_ms: 30_000,
+        pressed_stall_ms: 500,
+        timeout_min_ms: 5_000,
+    };
+
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
     pub fn list(&self) -> [(&'static str, u64); 15] {
         [

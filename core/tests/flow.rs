@@ -26,14 +26,10 @@ const LIMITS: Limits = Limits {
     fetch_bytes: 256 << 10,
     reply_bytes: 64 << 10,
     fetch_max_bytes: 1 << 20,
-    calls_per_connection: 256,
     unsent_per_connection: 8 << 10,
     items_per_request: 1_000,
-    idle_ms: 600_000,
-    stalled_request_ms: 30_000,
-    stalled_reader_ms: 30_000,
-    pressed_stall_ms: 500,
     timeout_min_ms: 1_000,
+    ..Limits::DEFAULT
 };
 
 /// A broker of some shards whose sockets and journals can be held up.

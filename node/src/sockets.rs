@@ -107,6 +107,8 @@ pub struct Link {
     broken: RefCell<Option<Close>>,
     may_read: Notify,
     may_write: Notify,
+    /// Nothing waits to be written any more, or nothing can be.
+    emptied: Notify,
     /// The core was told that so much is waiting here.
     pub told: Cell<usize>,
     /// Its next request waits for room in its pool.
@@ -159,6 +161,7 @@ pub fn serve(
         broken: RefCell::default(),
         may_read: Notify::new(),
         may_write: Notify::new(),
+        emptied: Notify::new(),
         told: Cell::new(0),
         blocked: Cell::new(false),
         told_leaving: Cell::new(false),
@@ -232,7 +235,7 @@ impl Link {
     /// Wait until everything queued is written, or cannot be.
     pub async fn drained(&self) {
         while self.unsent.get() > 0 && !self.ended.get() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.emptied.notified().await;
         }
     }
 
@@ -285,6 +288,9 @@ impl Link {
             sent += answer.held;
             answers.pop_front();
         }
+        if answers.is_empty() {
+            self.emptied.notify_one();
+        }
         if sent > 0 {
             self.intake.sent.borrow_mut().push((self.conn, sent));
         }
@@ -292,6 +298,7 @@ impl Link {
 
     fn end(&self) {
         self.ended.set(true);
+        self.emptied.notify_one();
         self.note();
     }
 

@@ -256,13 +256,13 @@ impl Shard {
         };
         for id in touched {
             if image.topic_of(id).is_none() {
-                self.miss_topic(now, id, first, offset, out);
+                self.miss_topic(id, first, offset, out);
             }
         }
         self.host_new(&image, first, records);
         let was_waiting = self.image.is_none() && first;
         self.image = Some(image);
-        self.tell(now, ShardId(0), NeighbourMessage::Applied { offset }, out);
+        self.tell(ShardId(0), NeighbourMessage::Applied { offset }, out);
         self.catch_up(now, out);
         if was_waiting {
             out.notes.push(Note::Ready);
@@ -333,19 +333,12 @@ impl Shard {
     /// Committed metadata up to `offset` does not have the topic of a replica that is here. If it is
     /// told that the topic was removed, or is further than that which had it, the topic was deleted
     /// (design.md section 4). Metadata that is not further has gone back: it knows nothing of the topic.
-    fn miss_topic(
-        &mut self,
-        now: Now,
-        id: PartitionId,
-        first: bool,
-        offset: i64,
-        out: &mut Effects,
-    ) {
+    fn miss_topic(&mut self, id: PartitionId, first: bool, offset: i64, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
         if !first || offset > replica.seen {
-            return self.drop_replica(now, id, out);
+            return self.drop_replica(id, out);
         }
         replica.quarantined = true;
         let dir = replica.dir.clone();
@@ -358,13 +351,13 @@ impl Shard {
         }
     }
 
-    fn drop_replica(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    fn drop_replica(&mut self, id: PartitionId, out: &mut Effects) {
         let Some(replica) = self.replicas.remove(&id) else {
             return;
         };
         self.journal.jobs -= usize::from(replica.job.is_some());
         self.stage_drop(&replica, false);
-        self.drain(now, id, out);
+        self.drain(id, out);
     }
 }
 

@@ -66,6 +66,14 @@ impl Conn {
         self.unsent[0] + self.unsent[1]
     }
 
+    /// Since when it has not moved, if it holds some of this.
+    fn stalled_with(&self, held: Held) -> Option<Instant> {
+        match held {
+            Held::Request => (self.receiving > 0).then_some(self.received_at),
+            Held::Answer(lane) => (self.unsent[lane] > 0).then_some(self.sent_at),
+        }
+    }
+
     /// When it is given up if nothing moves until then, and why.
     fn deadline(&self, limits: &Limits) -> (Instant, CloseReason) {
         let idle = (self.heard_at.plus_millis(limits.idle_ms), CloseReason::Idle);
@@ -79,6 +87,13 @@ impl Conn {
             false => first,
         })
     }
+}
+
+/// What a connection may hold of a pool: bytes of a request, or of answers in one of [`Conn::unsent`].
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    Request,
+    Answer(usize),
 }
 
 /// Connections with something to do.
@@ -414,51 +429,33 @@ impl Shard {
             return;
         }
         self.pressed_until = None;
-        let frames = self.pools.frames.is_pressed();
-        let answers = [
-            self.pools.fetches.is_pressed(),
-            self.pools.replies.is_pressed(),
-        ];
-        let wait = self.config.limits.pressed_stall_ms;
-        while frames && self.pools.frames.is_pressed() {
-            let held = self.conns.iter().filter(|(_, row)| row.receiving > 0);
-            let stalled = held.map(|(conn, row)| (row.received_at, *conn)).min();
-            if !self.give_up_stalled(now, stalled, wait, CloseReason::StalledRequest, out) {
-                break;
-            }
-        }
-        for (lane, _) in answers.iter().enumerate().filter(|(_, pressed)| **pressed) {
-            loop {
-                let pool = match lane {
-                    0 => &self.pools.fetches,
-                    _ => &self.pools.replies,
-                };
-                if !pool.is_pressed() {
-                    break;
-                }
-                let held = self.conns.iter().filter(|(_, row)| row.unsent[lane] > 0);
-                let stalled = held.map(|(conn, row)| (row.sent_at, *conn)).min();
-                if !self.give_up_stalled(now, stalled, wait, CloseReason::StalledReader, out) {
-                    break;
-                }
-            }
+        for held in [Held::Request, Held::Answer(0), Held::Answer(1)] {
+            while self.pool_of(held).is_pressed() && self.give_up_stalled(now, held, out) {}
         }
     }
 
-    /// Give up this connection if it has stalled for so long; else come back when it will have.
-    fn give_up_stalled(
-        &mut self,
-        now: Now,
-        stalled: Option<(Instant, ConnId)>,
-        wait: u64,
-        why: CloseReason,
-        out: &mut Effects,
-    ) -> bool {
-        let Some((since, conn)) = stalled else {
+    fn pool_of(&self, held: Held) -> &Pool {
+        match held {
+            Held::Request => &self.pools.frames,
+            Held::Answer(0) => &self.pools.fetches,
+            Held::Answer(_) => &self.pools.replies,
+        }
+    }
+
+    /// Give up who has stalled longest with some of this, if that is too long; else come back when it
+    /// will be.
+    fn give_up_stalled(&mut self, now: Now, held: Held, out: &mut Effects) -> bool {
+        let rows = self.conns.iter();
+        let stalled = rows.filter_map(|(conn, row)| Some((row.stalled_with(held)?, *conn)));
+        let Some((since, conn)) = stalled.min() else {
             return false;
         };
-        let at = since.plus_millis(wait);
+        let at = since.plus_millis(self.config.limits.pressed_stall_ms);
         if at <= now.mono {
+            let why = match held {
+                Held::Request => CloseReason::StalledRequest,
+                Held::Answer(_) => CloseReason::StalledReader,
+            };
             self.close(conn, why, out);
             return true;
         }

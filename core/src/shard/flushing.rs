@@ -51,7 +51,7 @@ impl Shard {
         for mark in marks {
             if let Mark::Batches(id, end) = mark {
                 self.let_wait(now, id, end);
-                self.batches_visible(now, id, end, out);
+                self.batches_visible(id, end, out);
             }
         }
     }

@@ -233,12 +233,12 @@ impl Shard {
             kind: Kind::Admin { late },
             ..call
         };
-        self.ask_ledger(now, call, request, out);
+        self.ask_ledger(call, request, out);
     }
 
-    fn ask_ledger(&mut self, now: Now, call: Call, request: Request, out: &mut Effects) {
+    fn ask_ledger(&mut self, call: Call, request: Request, out: &mut Effects) {
         let token = self.open_call(Call { pending: 1, ..call });
-        self.send_ask(now, ShardId(0), token, Ask::Admin(request), out);
+        self.send_ask(ShardId(0), token, Ask::Admin(request), out);
     }
 
     fn metadata(&mut self, now: Now, call: Call, out: &mut Effects) {
@@ -265,7 +265,7 @@ impl Shard {
             timeout_ms: 0,
             validate_only: false,
         };
-        self.ask_ledger(now, call, Request::CreateTopics(request), out);
+        self.ask_ledger(call, Request::CreateTopics(request), out);
     }
 
     fn init_producer_id(
@@ -286,7 +286,7 @@ impl Shard {
         }
         let (next, end) = self.producer_ids;
         if next == end {
-            return self.ask_ledger(now, call, Request::InitProducerId(request), out);
+            return self.ask_ledger(call, Request::InitProducerId(request), out);
         }
         self.producer_ids.0 += 1;
         let response = InitProducerIdResponse {
@@ -324,18 +324,18 @@ impl Shard {
                 parts,
                 interest,
             };
-            self.send_ask(now, ShardId(shard), token, ask, out);
+            self.send_ask(ShardId(shard), token, ask, out);
         }
     }
 
-    fn send_ask(&mut self, now: Now, to: ShardId, token: u64, ask: Ask, out: &mut Effects) {
+    fn send_ask(&mut self, to: ShardId, token: u64, ask: Ask, out: &mut Effects) {
         let metadata = self.metadata_offset();
         let message = NeighbourMessage::Ask {
             token,
             metadata,
             ask,
         };
-        self.tell(now, to, message, out);
+        self.tell(to, message, out);
     }
 
     pub(super) fn answered(&mut self, now: Now, token: u64, answer: Answer, out: &mut Effects) {

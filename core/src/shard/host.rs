@@ -74,7 +74,7 @@ impl Shard {
                     if !self.replicas.contains_key(&id) {
                         let code = ErrorCode::UnknownTopicOrPartition;
                         let part = what.failed(id.index as i32, code, None);
-                        self.part_done(now, ask, slot, part, out);
+                        self.part_done(ask, slot, part, out);
                         continue;
                     }
                     match what {
@@ -92,13 +92,11 @@ impl Shard {
                         PartAsk::Delete(_) => {
                             self.stall_or_go(now, Stalled::Part(ask, slot, id, what), out)
                         }
-                        PartAsk::Fetch(fetch) => self.fetch(now, ask, slot, id, fetch, out),
-                        PartAsk::Offset(query) => {
-                            self.find_offset(now, (ask, slot), id, query, out)
-                        }
+                        PartAsk::Fetch(fetch) => self.fetch(ask, slot, id, fetch, out),
+                        PartAsk::Offset(query) => self.find_offset((ask, slot), id, query, out),
                         PartAsk::Epoch(current, asked) => {
                             let part = self.epoch_end(id, current, asked);
-                            self.part_done(now, ask, slot, part, out);
+                            self.part_done(ask, slot, part, out);
                         }
                     }
                 }
@@ -107,14 +105,7 @@ impl Shard {
     }
 
     /// One part of an ask is over; the last one sends the answer.
-    pub(super) fn part_done(
-        &mut self,
-        now: Now,
-        ask: u64,
-        slot: u32,
-        part: Part,
-        out: &mut Effects,
-    ) {
+    pub(super) fn part_done(&mut self, ask: u64, slot: u32, part: Part, out: &mut Effects) {
         let Some(row) = self.asks.get_mut(&ask) else {
             return;
         };
@@ -126,7 +117,6 @@ impl Shard {
         if let Some(row) = self.asks.remove(&ask) {
             let answer = Answer::Parts(row.parts);
             self.tell(
-                now,
                 row.from,
                 NeighbourMessage::Answer {
                     token: row.token,
@@ -164,28 +154,20 @@ impl Shard {
 
     fn go(&mut self, now: Now, what: Stalled, out: &mut Effects) {
         match what {
-            Stalled::Admin(from, token, request) => {
-                self.ledger_ask(now, from, token, &request, out)
-            }
+            Stalled::Admin(from, token, request) => self.ledger_ask(from, token, &request, out),
             Stalled::Part(ask, slot, id, what) if !self.replicas.contains_key(&id) => {
                 let code = ErrorCode::UnknownTopicOrPartition;
-                self.part_done(
-                    now,
-                    ask,
-                    slot,
-                    what.failed(id.index as i32, code, None),
-                    out,
-                );
+                self.part_done(ask, slot, what.failed(id.index as i32, code, None), out);
             }
             Stalled::Batch(batch) if !self.replicas.contains_key(&batch.id) => {
                 let code = ErrorCode::UnknownTopicOrPartition;
                 let gone = PartAsk::Produce(bytes::Bytes::new());
                 let part = gone.failed(batch.id.index as i32, code, None);
-                self.part_done(now, batch.ask, batch.slot, part, out);
+                self.part_done(batch.ask, batch.slot, part, out);
             }
             Stalled::Batch(batch) => self.produce(now, batch, out),
             Stalled::Part(ask, slot, id, PartAsk::Delete(offset)) => {
-                self.delete(now, ask, slot, id, offset, out)
+                self.delete(ask, slot, id, offset, out)
             }
             Stalled::Part(..) => {}
         }
@@ -214,37 +196,25 @@ impl Shard {
     }
 
     /// Batches below `end` are durable: who waited for them is answered, readers are woken.
-    pub(super) fn batches_durable(
-        &mut self,
-        now: Now,
-        id: PartitionId,
-        end: i64,
-        out: &mut Effects,
-    ) {
+    pub(super) fn batches_durable(&mut self, id: PartitionId, end: i64, out: &mut Effects) {
         let back = self.config.knobs.durable_mark_goes_back;
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
         let moved = replica.made_durable(end, back);
-        self.release_waits(now, id, moved, out);
+        self.release_waits(id, moved, out);
     }
 
     /// Batches below `end` are written, and their topic lets them be acknowledged now.
-    pub(super) fn batches_visible(
-        &mut self,
-        now: Now,
-        id: PartitionId,
-        end: i64,
-        out: &mut Effects,
-    ) {
+    pub(super) fn batches_visible(&mut self, id: PartitionId, end: i64, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
         let moved = replica.made_visible(end);
-        self.release_waits(now, id, moved, out);
+        self.release_waits(id, moved, out);
     }
 
-    fn release_waits(&mut self, now: Now, id: PartitionId, moved: bool, out: &mut Effects) {
+    fn release_waits(&mut self, id: PartitionId, moved: bool, out: &mut Effects) {
         let Some(mark) = self.replicas.get(&id).map(|replica| replica.high_watermark) else {
             return;
         };
@@ -255,24 +225,24 @@ impl Shard {
             self.waits.insert(id, rest);
         }
         for wait in ready {
-            self.part_done(now, wait.ask, wait.slot, wait.part, out);
+            self.part_done(wait.ask, wait.slot, wait.part, out);
         }
         if moved {
-            self.wake(now, id, out);
+            self.wake(id, out);
         }
     }
 
     /// The partition is gone: whoever waits for it is told.
-    pub(super) fn drain(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    pub(super) fn drain(&mut self, id: PartitionId, out: &mut Effects) {
         for wait in self.waits.remove(&id).unwrap_or_default() {
             let code = ErrorCode::UnknownTopicOrPartition;
             let part = match wait.part {
                 Part::Deleted(index, ..) => Part::Deleted(index, -1, code),
                 _ => PartAsk::Produce(bytes::Bytes::new()).failed(id.index as i32, code, None),
             };
-            self.part_done(now, wait.ask, wait.slot, part, out);
+            self.part_done(wait.ask, wait.slot, part, out);
         }
-        self.wake(now, id, out);
+        self.wake(id, out);
     }
 
     fn note_interest(&mut self, from: ShardId, token: u64, ids: Vec<PartitionId>) {
@@ -293,14 +263,14 @@ impl Shard {
         }
     }
 
-    fn wake(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    fn wake(&mut self, id: PartitionId, out: &mut Effects) {
         let rows: Vec<(ShardId, u64)> = match self.interests.get(&id) {
             Some(rows) => rows.iter().copied().collect(),
             None => return,
         };
         for (shard, token) in rows {
             self.forget_interest(shard, token);
-            self.tell(now, shard, NeighbourMessage::Wake { token }, out);
+            self.tell(shard, NeighbourMessage::Wake { token }, out);
         }
     }
 
@@ -317,7 +287,6 @@ impl Shard {
 
     fn fetch(
         &mut self,
-        now: Now,
         ask: u64,
         slot: u32,
         id: PartitionId,
@@ -329,24 +298,24 @@ impl Shard {
         };
         let failed = |code| Part::Fetched(PartitionFetched::failed(fetch.index, code));
         if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch) {
-            return self.part_done(now, ask, slot, failed(code), out);
+            return self.part_done(ask, slot, failed(code), out);
         }
         let wanted = usize::try_from(fetch.max_bytes).unwrap_or(0);
         // The first partition with data always gives a whole batch; others only what fits.
         let (limit, whole) = (wanted.min(row.budget), !row.served);
         let found = replica.read(fetch.fetch_offset, limit, whole);
         match found {
-            Err(code) => self.part_done(now, ask, slot, failed(code), out),
+            Err(code) => self.part_done(ask, slot, failed(code), out),
             Ok(Found::Empty) => {
                 let part = Self::fetched(replica, Vec::new());
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
             Ok(Found::Records(records)) => {
                 let size: usize = records.iter().map(|piece| piece.len()).sum();
                 row.budget = row.budget.saturating_sub(size);
                 row.served |= size > 0;
                 let part = Self::fetched(replica, records);
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {
                 let expected = replica.expected_bytes(&read, limit);
@@ -365,15 +334,7 @@ impl Shard {
     }
 
     /// DeleteRecords: the new log start takes effect, and is answered, once it is durable.
-    fn delete(
-        &mut self,
-        now: Now,
-        ask: u64,
-        slot: u32,
-        id: PartitionId,
-        offset: i64,
-        out: &mut Effects,
-    ) {
+    fn delete(&mut self, ask: u64, slot: u32, id: PartitionId, offset: i64, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
@@ -385,11 +346,11 @@ impl Shard {
         };
         if target < 0 || target > replica.high_watermark {
             let part = Part::Deleted(index, -1, ErrorCode::OffsetOutOfRange);
-            return self.part_done(now, ask, slot, part, out);
+            return self.part_done(ask, slot, part, out);
         }
         if target <= replica.log_start {
             let part = Part::Deleted(index, replica.log_start, ErrorCode::None);
-            return self.part_done(now, ask, slot, part, out);
+            return self.part_done(ask, slot, part, out);
         }
         self.stage_log_start(id, target, Some((ask, slot)));
     }
@@ -414,7 +375,6 @@ impl Shard {
 
     pub(super) fn log_start_durable(
         &mut self,
-        now: Now,
         id: PartitionId,
         offset: i64,
         reply: Option<(u64, u32)>,
@@ -423,7 +383,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else {
             if let Some((ask, slot)) = reply {
                 let part = Part::Deleted(id.index as i32, -1, ErrorCode::UnknownTopicOrPartition);
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
             return;
         };
@@ -435,7 +395,7 @@ impl Shard {
         match reply {
             Some((ask, slot)) => {
                 let part = Part::Deleted(id.index as i32, low, ErrorCode::None);
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
             None if segments > 0 => out.notes.push(Note::Retained { segments }),
             None => {}

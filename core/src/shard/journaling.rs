@@ -313,7 +313,7 @@ impl Shard {
                 .map(|block| block.marks.clone());
             for mark in marks.unwrap_or_default() {
                 if let Mark::Batches(id, end) = mark {
-                    self.batches_durable(now, id, end, out);
+                    self.batches_durable(id, end, out);
                 }
             }
         }
@@ -452,16 +452,16 @@ impl Shard {
         self.journal.attest_at = Some(now.mono.plus_millis(ATTEST_AFTER_MS));
         self.journal.flush_at = None;
         for (id, end) in std::mem::take(&mut self.journal.unsynced) {
-            self.batches_durable(now, id, end, out);
+            self.batches_durable(id, end, out);
         }
         for mark in block.marks {
-            self.release_mark(now, mark, block.seq, out);
+            self.release_mark(mark, block.seq, out);
         }
     }
 
-    fn release_mark(&mut self, now: Now, mark: Mark, seq: u64, out: &mut Effects) {
+    fn release_mark(&mut self, mark: Mark, seq: u64, out: &mut Effects) {
         match mark {
-            Mark::Batches(id, end) => self.batches_durable(now, id, end, out),
+            Mark::Batches(id, end) => self.batches_durable(id, end, out),
             Mark::Created(_) => {}
             Mark::Manifest {
                 id,
@@ -472,14 +472,12 @@ impl Shard {
             Mark::Carried {
                 id, base, dropped, ..
             } => self.manifest_durable(id, (base, seq), &dropped, false),
-            Mark::LogStart(id, offset, reply) => {
-                self.log_start_durable(now, id, offset, reply, out)
-            }
-            Mark::Arrived(id) => self.arrived(now, id, out),
+            Mark::LogStart(id, offset, reply) => self.log_start_durable(id, offset, reply, out),
+            Mark::Arrived(id) => self.arrived(id, out),
             Mark::MovedOut(id) => self.moved_out(id, seq),
             Mark::Dropped(id) => self.drop_durable(id, seq),
-            Mark::Founded => self.tell_opened(now, false, out),
-            Mark::Ledger(offset) => self.ledger_durable(now, offset, out),
+            Mark::Founded => self.tell_opened(false, out),
+            Mark::Ledger(offset) => self.ledger_durable(offset, out),
             Mark::Snapshot => {
                 if let Some(ledger) = &mut self.ledger {
                     ledger.oldest_seq = seq;
@@ -517,7 +515,7 @@ impl Shard {
     }
 
     /// The journal is synced: recovery may promise.
-    pub(super) fn journal_open(&mut self, now: Now, result: DiskResult, out: &mut Effects) {
+    pub(super) fn journal_open(&mut self, result: DiskResult, out: &mut Effects) {
         let Stage::Opening { fresh } = self.stage else {
             return;
         };
@@ -537,13 +535,13 @@ impl Shard {
             }
         }
         self.stage = Stage::Ready;
-        self.tell_opened(now, fresh, out);
+        self.tell_opened(fresh, out);
     }
 
-    fn tell_opened(&mut self, now: Now, fresh: bool, out: &mut Effects) {
+    fn tell_opened(&mut self, fresh: bool, out: &mut Effects) {
         let holds = !self.replicas.is_empty();
         let message = super::NeighbourMessage::Opened { fresh, holds };
-        self.tell(now, ShardId(0), message, out);
+        self.tell(ShardId(0), message, out);
     }
 
     /// Set up a journal that was just made.

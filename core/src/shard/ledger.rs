@@ -12,7 +12,6 @@ use crate::ids::ShardId;
 use crate::log::frame::Frame;
 use crate::log::journal::file_header;
 use crate::metadata::{decide, decode_records, encode_records, Image, Record, TopicConfig};
-use crate::time::Now;
 
 /// See [`Ledger::founded`].
 pub(super) const FOUNDED: &str = "founded";
@@ -196,7 +195,6 @@ impl Shard {
     /// A shard's journal is open. Once all are, this incarnation begins.
     pub(super) fn shard_opened(
         &mut self,
-        now: Now,
         from: ShardId,
         fresh: bool,
         holds: bool,
@@ -224,7 +222,7 @@ impl Shard {
         if !new.is_empty() {
             ledger.opened.retain(|_, (fresh, _)| !*fresh);
             for shard in new {
-                self.tell(now, shard, NeighbourMessage::Found, out);
+                self.tell(shard, NeighbourMessage::Found, out);
             }
             return;
         }
@@ -232,7 +230,7 @@ impl Shard {
             ledger.phase = Phase::Founding;
             return self.found(out);
         }
-        self.begin_life(now, out);
+        self.begin_life(out);
     }
 
     /// A copy of the journal's first page, under another name.
@@ -250,7 +248,7 @@ impl Shard {
     }
 
     /// That is written, or its name is durable too.
-    pub(super) fn founded(&mut self, now: Now, named: bool, result: DiskResult, out: &mut Effects) {
+    pub(super) fn founded(&mut self, named: bool, result: DiskResult, out: &mut Effects) {
         if let Err(error) = result {
             return self.halt(format!("journal/{FOUNDED}: cannot be made: {error:?}"), out);
         }
@@ -262,10 +260,10 @@ impl Shard {
         if let Some(ledger) = &mut self.ledger {
             ledger.founded = true;
         }
-        self.begin_life(now, out);
+        self.begin_life(out);
     }
 
-    fn begin_life(&mut self, now: Now, out: &mut Effects) {
+    fn begin_life(&mut self, out: &mut Effects) {
         let Some(ledger) = &mut self.ledger else {
             return;
         };
@@ -273,11 +271,11 @@ impl Shard {
         if ledger.phase == Phase::Marking {
             out.notes.push(Note::Resharding);
         }
-        self.record(now, records, None, out);
+        self.record(records, None, out);
     }
 
     /// A shard holds nothing any more that is not at home there.
-    pub(super) fn shard_settled(&mut self, now: Now, from: ShardId, out: &mut Effects) {
+    pub(super) fn shard_settled(&mut self, from: ShardId, out: &mut Effects) {
         let Some(ledger) = &mut self.ledger else {
             return;
         };
@@ -289,14 +287,13 @@ impl Shard {
             ledger.phase = Phase::Marked;
             let (journals, home) = (ledger.shards, ledger.shards);
             let records = vec![Record::Shards { journals, home }];
-            self.record(now, records, None, out);
+            self.record(records, None, out);
         }
     }
 
     /// Append records to the ledger's log; the reply waits for them.
     fn record(
         &mut self,
-        now: Now,
         records: Vec<Record>,
         reply: Option<(ShardId, u64, Response)>,
         out: &mut Effects,
@@ -325,13 +322,12 @@ impl Shard {
                 response,
             });
         }
-        self.release_replies(now, out);
+        self.release_replies(out);
     }
 
     /// An admin request reached the ledger.
     pub(super) fn ledger_ask(
         &mut self,
-        now: Now,
         from: ShardId,
         token: u64,
         request: &Request,
@@ -349,7 +345,6 @@ impl Shard {
         let decision = decide(&ledger.hard, config, request, &mut || draw_uuid(rng));
         if let Some(decision) = decision {
             self.record(
-                now,
                 decision.records,
                 Some((from, token, decision.response)),
                 out,
@@ -358,7 +353,7 @@ impl Shard {
     }
 
     /// Ledger records below `offset` are durable: publish them.
-    pub(super) fn ledger_durable(&mut self, now: Now, offset: i64, out: &mut Effects) {
+    pub(super) fn ledger_durable(&mut self, offset: i64, out: &mut Effects) {
         let Some(ledger) = &mut self.ledger else {
             return;
         };
@@ -379,7 +374,7 @@ impl Shard {
         };
         if let Some(message) = next {
             for shard in 0..ledger.running {
-                self.tell(now, ShardId(shard), message.clone(), out);
+                self.tell(ShardId(shard), message.clone(), out);
             }
             return;
         }
@@ -394,25 +389,19 @@ impl Shard {
                 offset,
                 records: records.clone(),
             };
-            self.tell(now, ShardId(shard), message, out);
+            self.tell(ShardId(shard), message, out);
         }
     }
 
     /// A shard has applied metadata up to `offset`.
-    pub(super) fn shard_applied(
-        &mut self,
-        now: Now,
-        from: ShardId,
-        offset: i64,
-        out: &mut Effects,
-    ) {
+    pub(super) fn shard_applied(&mut self, from: ShardId, offset: i64, out: &mut Effects) {
         if let Some(ledger) = &mut self.ledger {
             ledger.applied.insert(from, offset);
         }
-        self.release_replies(now, out);
+        self.release_replies(out);
     }
 
-    fn release_replies(&mut self, now: Now, out: &mut Effects) {
+    fn release_replies(&mut self, out: &mut Effects) {
         let Some(ledger) = &mut self.ledger else {
             return;
         };
@@ -434,7 +423,7 @@ impl Shard {
                 token: parked.token,
                 answer,
             };
-            self.tell(now, parked.to, message, out);
+            self.tell(parked.to, message, out);
         }
     }
 

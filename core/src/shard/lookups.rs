@@ -52,7 +52,6 @@ impl Shard {
     /// Answer one partition of a ListOffsets, at once or after a lookup.
     pub(super) fn find_offset(
         &mut self,
-        now: Now,
         (ask, slot): (u64, u32),
         id: PartitionId,
         query: PartitionOffsetQuery,
@@ -80,7 +79,7 @@ impl Shard {
             (None, _) => Err(failed(ErrorCode::UnsupportedVersion)),
         };
         match timestamp {
-            Err(part) => self.part_done(now, ask, slot, part, out),
+            Err(part) => self.part_done(ask, slot, part, out),
             Ok(timestamp) => {
                 let from = replica.log_start;
                 let youngest = query.timestamp == -3;
@@ -97,23 +96,23 @@ impl Shard {
     }
 
     /// Begin the next lookup that waits, if one may begin. False if none does.
-    pub(super) fn start_lookup(&mut self, now: Now, out: &mut Effects) -> bool {
+    pub(super) fn start_lookup(&mut self, out: &mut Effects) -> bool {
         let next = match self.looking < LOOKUPS_MAX {
             true => self.lookups.pop_front(),
             false => None,
         };
         if let Some(lookup) = next {
             self.looking += 1;
-            self.look(now, lookup, out);
+            self.look(lookup, out);
         }
         next.is_some()
     }
 
     /// Go on with a lookup: into the next batch that may hold the record.
-    pub(super) fn look(&mut self, now: Now, mut lookup: Lookup, out: &mut Effects) {
+    pub(super) fn look(&mut self, mut lookup: Lookup, out: &mut Effects) {
         let id = lookup.id;
         let Some(replica) = self.replicas.get(&id) else {
-            return self.found_none(now, lookup, ErrorCode::UnknownTopicOrPartition, out);
+            return self.found_none(lookup, ErrorCode::UnknownTopicOrPartition, out);
         };
         let place = match lookup.youngest {
             true => {
@@ -128,20 +127,14 @@ impl Shard {
                 let purpose = ReadFor::Time(lookup);
                 self.start_read(ReadRow { id, purpose, read }, out);
             }
-            place => self.look_inside(now, lookup, place, out),
+            place => self.look_inside(lookup, place, out),
         }
     }
 
     /// The batch is in memory.
-    pub(super) fn look_inside(
-        &mut self,
-        now: Now,
-        lookup: Lookup,
-        place: Place,
-        out: &mut Effects,
-    ) {
+    pub(super) fn look_inside(&mut self, lookup: Lookup, place: Place, out: &mut Effects) {
         let Place::Inside(head, records) = place else {
-            return self.found_none(now, lookup, ErrorCode::None, out);
+            return self.found_none(lookup, ErrorCode::None, out);
         };
         let id = WorkId(self.next_work);
         self.next_work += 1;
@@ -178,39 +171,33 @@ impl Shard {
             WorkResult::Found { offset, timestamp } => {
                 let index = lookup.id.index as i32;
                 let part = offset_part(index, offset, timestamp, row.leader_epoch);
-                self.looked(now, lookup, part, out);
+                self.looked(lookup, part, out);
             }
             // A batch without a record of the time it bears: the records before it are not known to be
             // older than those after it.
             WorkResult::Nothing if lookup.youngest && lookup.from <= row.base => {
-                self.found_none(now, lookup, ErrorCode::InvalidRecord, out)
+                self.found_none(lookup, ErrorCode::InvalidRecord, out)
             }
             WorkResult::Nothing => {
                 let from = row.next;
-                self.look(now, Lookup { from, ..lookup }, out);
+                self.look(Lookup { from, ..lookup }, out);
             }
             // A producer compressed it wrongly: no later try will tell more.
             WorkResult::Unreadable
             | WorkResult::Checked(_)
             | WorkResult::Malformed(_)
-            | WorkResult::TooLarge => self.found_none(now, lookup, ErrorCode::InvalidRecord, out),
+            | WorkResult::TooLarge => self.found_none(lookup, ErrorCode::InvalidRecord, out),
         }
     }
 
     /// It found nothing: for this reason, or, without an error, because nothing is that young.
-    pub(super) fn found_none(
-        &mut self,
-        now: Now,
-        lookup: Lookup,
-        code: ErrorCode,
-        out: &mut Effects,
-    ) {
+    pub(super) fn found_none(&mut self, lookup: Lookup, code: ErrorCode, out: &mut Effects) {
         let none = PartitionOffset::none(lookup.id.index as i32, code);
-        self.looked(now, lookup, Part::Offset(none), out);
+        self.looked(lookup, Part::Offset(none), out);
     }
 
-    fn looked(&mut self, now: Now, lookup: Lookup, part: Part, out: &mut Effects) {
+    fn looked(&mut self, lookup: Lookup, part: Part, out: &mut Effects) {
         self.looking -= 1;
-        self.part_done(now, lookup.ask, lookup.slot, part, out);
+        self.part_done(lookup.ask, lookup.slot, part, out);
     }
 }

@@ -246,7 +246,7 @@ impl Shard {
         loop {
             if let Some(message) = self.mailbox.pop_front() {
                 self.neighbour(now, self.config.shard, message, out);
-            } else if self.start_lookup(now, out) {
+            } else if self.start_lookup(out) {
             } else if calls < CALLS_AT_ONCE && self.run_next_conn(now, out) {
                 calls += 1;
             } else {
@@ -395,7 +395,7 @@ impl Shard {
             Some(Purpose::ListJournal) => self.journal_listed(result, out),
             Some(Purpose::ReadJournal) => self.journal_read(now, result, out),
             Some(Purpose::Format) => self.formatted(result, out),
-            Some(Purpose::Open) => self.journal_open(now, result, out),
+            Some(Purpose::Open) => self.journal_open(result, out),
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
@@ -404,18 +404,18 @@ impl Shard {
                     self.job_step(now, job, result.clone(), out);
                 }
             }
-            Some(Purpose::Found { named }) => self.founded(now, named, result, out),
+            Some(Purpose::Found { named }) => self.founded(named, result, out),
             Some(Purpose::Leave) => self.left(result, out),
             Some(Purpose::Remove(id)) => self.removal_step(now, id, result, out),
             Some(Purpose::SyncRemoved(ids)) => self.removed_synced(now, ids, result, out),
             Some(Purpose::Unlink(id)) => self.unlink_step(now, id, result, out),
-            Some(Purpose::Read(row)) => self.read_done(now, row, result, out),
+            Some(Purpose::Read(row)) => self.read_done(row, result, out),
         }
     }
 
     /// Speak to a shard of this broker. What it says to itself is heard in order, and not from within
     /// what it is doing.
-    fn tell(&mut self, _now: Now, to: ShardId, message: NeighbourMessage, out: &mut Effects) {
+    fn tell(&mut self, to: ShardId, message: NeighbourMessage, out: &mut Effects) {
         if to == self.config.shard {
             self.mailbox.push_back(message);
         } else {
@@ -434,24 +434,22 @@ impl Shard {
             NeighbourMessage::Wake { token } => self.woken(now, token, out),
             NeighbourMessage::Cancel { token } => self.cancelled(from, token),
             NeighbourMessage::Found => self.journal.stage([], Mark::Founded),
-            NeighbourMessage::Opened { fresh, holds } => {
-                self.shard_opened(now, from, fresh, holds, out)
-            }
+            NeighbourMessage::Opened { fresh, holds } => self.shard_opened(from, fresh, holds, out),
             NeighbourMessage::Published {
                 first,
                 offset,
                 records,
             } => self.published(now, first, offset, &records, out),
             NeighbourMessage::Settle => self.begin_settling(),
-            NeighbourMessage::Settled => self.shard_settled(now, from, out),
+            NeighbourMessage::Settled => self.shard_settled(from, out),
             NeighbourMessage::Move {
                 partition,
                 manifest,
-            } => self.arrives(now, from, partition, manifest, out),
+            } => self.arrives(from, partition, manifest, out),
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
             NeighbourMessage::Drained => self.heard_drained(from),
-            NeighbourMessage::Applied { offset } => self.shard_applied(now, from, offset, out),
+            NeighbourMessage::Applied { offset } => self.shard_applied(from, offset, out),
         }
     }
 

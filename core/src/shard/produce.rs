@@ -109,7 +109,7 @@ impl Shard {
             Ok(admitted) => admitted,
             Err(error) => {
                 let part = refused(error, replica.log_start);
-                return self.part_done(now, ask, slot, part, out);
+                return self.part_done(ask, slot, part, out);
             }
         };
         if self.config.knobs.producers_before_append && !room {
@@ -123,7 +123,7 @@ impl Shard {
             if full && self.may_start_job(now) {
                 self.start_job(now, id, out);
             }
-            return self.part_done(now, ask, slot, part, out);
+            return self.part_done(ask, slot, part, out);
         }
         self.append_batch(now, (ask, slot, id), &records, &admitted, out);
     }
@@ -145,7 +145,7 @@ impl Shard {
             Ok(appended) => appended,
             Err(error) => {
                 let part = refused(index, error, replica.log_start);
-                return self.part_done(now, ask, slot, part, out);
+                return self.part_done(ask, slot, part, out);
             }
         };
         let part = Part::Produced(PartitionProduced {
@@ -164,7 +164,7 @@ impl Shard {
             None => out.notes.push(Note::DuplicateSequence),
         }
         if done {
-            return self.part_done(now, ask, slot, part, out);
+            return self.part_done(ask, slot, part, out);
         }
         // A duplicate of a batch that is not durable yet waits with the original.
         self.waits.entry(id).or_default().push_back(Wait {

@@ -9,7 +9,6 @@ use crate::disk::{DiskDone, DiskResult};
 use crate::error_code::ErrorCode;
 use crate::ids::PartitionId;
 use crate::partition::{ColdRead, Found, Place, Replica};
-use crate::time::Now;
 
 /// What a read is for.
 #[derive(Clone, Debug)]
@@ -47,46 +46,40 @@ impl Shard {
         self.disk(request, Purpose::Read(row), out);
     }
 
-    fn read_failed(&mut self, now: Now, row: ReadRow, code: ErrorCode, out: &mut Effects) {
+    fn read_failed(&mut self, row: ReadRow, code: ErrorCode, out: &mut Effects) {
         let index = row.id.index as i32;
         match row.purpose {
             ReadFor::Fetch { ask, slot, .. } => {
                 let part = Part::Fetched(PartitionFetched::failed(index, code));
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
-            ReadFor::Time(lookup) => self.found_none(now, lookup, code, out),
+            ReadFor::Time(lookup) => self.found_none(lookup, code, out),
         }
     }
 
-    fn faulty(&mut self, now: Now, row: ReadRow, file: &crate::disk::Path, out: &mut Effects) {
+    fn faulty(&mut self, row: ReadRow, file: &crate::disk::Path, out: &mut Effects) {
         let replica = self.replicas.get(&row.id);
         match row.purpose {
             // Retention may have removed the file since; then the offset is out of range, not faulty.
             ReadFor::Fetch { offset, .. }
                 if replica.is_none_or(|replica| offset < replica.log_start) =>
             {
-                return self.read_failed(now, row, ErrorCode::OffsetOutOfRange, out);
+                return self.read_failed(row, ErrorCode::OffsetOutOfRange, out);
             }
             ReadFor::Time(lookup) if !replica.is_some_and(|replica| replica.lists(file)) => {
-                return self.look(now, lookup, out);
+                return self.look(lookup, out);
             }
             ReadFor::Fetch { .. } | ReadFor::Time(_) => {}
         }
         out.notes.push(Note::FaultyRange {
             file: file.to_string(),
         });
-        self.read_failed(now, row, ErrorCode::KafkaStorageError, out);
+        self.read_failed(row, ErrorCode::KafkaStorageError, out);
     }
 
-    pub(super) fn read_done(
-        &mut self,
-        now: Now,
-        row: ReadRow,
-        result: DiskResult,
-        out: &mut Effects,
-    ) {
+    pub(super) fn read_done(&mut self, row: ReadRow, result: DiskResult, out: &mut Effects) {
         let Some(replica) = self.replicas.get_mut(&row.id) else {
-            return self.read_failed(now, row, ErrorCode::UnknownTopicOrPartition, out);
+            return self.read_failed(row, ErrorCode::UnknownTopicOrPartition, out);
         };
         let file = match &row.read {
             ColdRead::Rows { file, .. } | ColdRead::Data { file, .. } => file.clone(),
@@ -95,31 +88,31 @@ impl Shard {
             if let Some(read) = row.read.first_alone() {
                 return self.start_read(ReadRow { read, ..row }, out);
             }
-            return self.faulty(now, row, &file, out);
+            return self.faulty(row, &file, out);
         };
         match &row.read {
             ColdRead::Rows { base, count, .. } => {
                 if !replica.rows_loaded(*base, *count, &bytes) {
-                    return self.faulty(now, row, &file, out);
+                    return self.faulty(row, &file, out);
                 }
-                self.read_again(now, row, out);
+                self.read_again(row, out);
             }
             ColdRead::Data { rows, .. } => {
                 let good = replica.sift(rows, &bytes, !self.config.knobs.ignore_seal);
                 if good.is_empty() && !rows.is_empty() {
-                    return self.faulty(now, row, &file, out);
+                    return self.faulty(row, &file, out);
                 }
                 match row.purpose {
                     ReadFor::Fetch { offset, .. } if offset < replica.log_start => {
-                        self.read_failed(now, row, ErrorCode::OffsetOutOfRange, out)
+                        self.read_failed(row, ErrorCode::OffsetOutOfRange, out)
                     }
                     ReadFor::Fetch { ask, slot, .. } => {
                         let part = Self::fetched(replica, good);
-                        self.part_done(now, ask, slot, part, out);
+                        self.part_done(ask, slot, part, out);
                     }
                     ReadFor::Time(lookup) => {
                         let place = good.first().map(Replica::inside_whole);
-                        self.look_inside(now, lookup, place.unwrap_or(Place::Nowhere), out);
+                        self.look_inside(lookup, place.unwrap_or(Place::Nowhere), out);
                     }
                 }
             }
@@ -127,12 +120,12 @@ impl Shard {
     }
 
     /// The rows are there: look again, now for the data.
-    fn read_again(&mut self, now: Now, row: ReadRow, out: &mut Effects) {
+    fn read_again(&mut self, row: ReadRow, out: &mut Effects) {
         let Some(replica) = self.replicas.get(&row.id) else {
-            return self.read_failed(now, row, ErrorCode::UnknownTopicOrPartition, out);
+            return self.read_failed(row, ErrorCode::UnknownTopicOrPartition, out);
         };
         let (ask, slot, found) = match row.purpose {
-            ReadFor::Time(lookup) => return self.look(now, lookup, out),
+            ReadFor::Time(lookup) => return self.look(lookup, out),
             ReadFor::Fetch {
                 ask,
                 slot,
@@ -145,13 +138,13 @@ impl Shard {
             Ok(Found::Cold(read)) => self.start_read(ReadRow { read, ..row }, out),
             Ok(Found::Empty) => {
                 let part = Self::fetched(replica, Vec::new());
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
             Ok(Found::Records(records)) => {
                 let part = Self::fetched(replica, records);
-                self.part_done(now, ask, slot, part, out);
+                self.part_done(ask, slot, part, out);
             }
-            Err(code) => self.read_failed(now, row, code, out),
+            Err(code) => self.read_failed(row, code, out),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Shard {
                 continue;
             }
             if replica.tail.is_empty() {
-                self.send_home(now, id, out);
+                self.send_home(id, out);
             } else if self.may_start_job(now) {
                 self.start_job(now, id, out);
             }
@@ -92,11 +92,11 @@ impl Shard {
             |settling: &&mut Settling| settling.here.is_empty() && !settling.done && !owes;
         if let Some(settling) = self.settling.as_mut().filter(settled) {
             settling.done = true;
-            self.tell(now, ShardId(0), NeighbourMessage::Settled, out);
+            self.tell(ShardId(0), NeighbourMessage::Settled, out);
         }
     }
 
-    fn send_home(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    fn send_home(&mut self, id: PartitionId, out: &mut Effects) {
         let (Some(replica), Some(settling)) = (self.replicas.get(&id), &mut self.settling) else {
             return;
         };
@@ -107,13 +107,12 @@ impl Shard {
             partition: id,
             manifest,
         };
-        self.tell(now, home, message, out);
+        self.tell(home, message, out);
     }
 
     /// A partition comes home.
     pub(super) fn arrives(
         &mut self,
-        now: Now,
         from: ShardId,
         id: PartitionId,
         manifest: Bytes,
@@ -130,7 +129,7 @@ impl Shard {
             }
             return match self.arrivals.get_mut(&id) {
                 Some(senders) => senders.push(from),
-                None => self.tell(now, from, NeighbourMessage::Moved { partition: id }, out),
+                None => self.tell(from, NeighbourMessage::Moved { partition: id }, out),
             };
         }
         let mut replica = Replica::empty(id, self.config.cluster_id, String::new());
@@ -151,12 +150,12 @@ impl Shard {
     }
 
     /// The partition is durable in this journal: whoever sent it may drop it.
-    pub(super) fn arrived(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    pub(super) fn arrived(&mut self, id: PartitionId, out: &mut Effects) {
         if let Some(replica) = self.replicas.get_mut(&id) {
             replica.manifest_pending = false;
         }
         for sender in self.arrivals.remove(&id).unwrap_or_default() {
-            self.tell(now, sender, NeighbourMessage::Moved { partition: id }, out);
+            self.tell(sender, NeighbourMessage::Moved { partition: id }, out);
         }
     }
 

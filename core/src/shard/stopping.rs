@@ -38,7 +38,7 @@ impl Shard {
         if self.calls.is_empty() && !self.stopping.drained {
             self.stopping.drained = true;
             for shard in 0..self.config.running {
-                self.tell(now, ShardId(shard), NeighbourMessage::Drained, out);
+                self.tell(ShardId(shard), NeighbourMessage::Drained, out);
             }
         }
     }

@@ -136,15 +136,7 @@ pub(super) const LIMITS: Limits = Limits {
     frame_bytes: 1 << 20,
     fetch_bytes: 64 << 20,
     reply_bytes: 1 << 20,
-    fetch_max_bytes: 55 << 20,
-    calls_per_connection: 256,
-    unsent_per_connection: 1 << 20,
-    items_per_request: 100_000,
-    idle_ms: 600_000,
-    stalled_request_ms: 30_000,
-    stalled_reader_ms: 30_000,
-    pressed_stall_ms: 500,
-    timeout_min_ms: 5_000,
+    ..Limits::DEFAULT
 };
 
 /// The config of a simulated shard; so many shards are wanted, and run.
