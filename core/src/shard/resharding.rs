@@ -177,7 +177,9 @@ impl Shard {
     /// more. What is under way ends first.
     pub(super) fn leave(&mut self, now: Now, out: &mut Effects) {
         if !self.journal.marks.is_empty() {
-            return self.write_block(now, out);
+            // What the ring has no room for, as nothing frees it any more, was promised to nobody: the
+            // next boot finds the journal as after a crash. All that moved is durable where it went.
+            self.write_block(now, out);
         }
         if self.journal.in_flight.is_some() || !self.ops.is_empty() {
             return;
