@@ -58,10 +58,8 @@ pub fn decompression(input: &[u8]) {
 
 /// The head of a batch of so many records, if there can be one.
 fn head(attributes: i16, count: i32) -> Option<BatchHead> {
-    let built = crate::batch::build_batch(
-        crate::batch::BatchSpec::plain(1000),
-        &[(None, &b"x"[..])],
-    );
+    let built =
+        crate::batch::build_batch(crate::batch::BatchSpec::plain(1000), &[(None, &b"x"[..])]);
     let mut front = BytesMut::from(&built[..HEAD_LEN]);
     front[21..23].copy_from_slice(&attributes.to_be_bytes());
     front[23..27].copy_from_slice(&count.wrapping_sub(1).to_be_bytes());

@@ -41,7 +41,10 @@ pub fn manifests(input: &[u8]) {
     assert!(again.adopt_manifest(written.clone(), 1).is_some());
     again.made_durable(end, false);
     assert_eq!(again.manifest(end), written);
-    assert_eq!((again.segments, again.epochs), (first.segments, first.epochs));
+    assert_eq!(
+        (again.segments, again.epochs),
+        (first.segments, first.epochs)
+    );
     assert_eq!(again.producers, first.producers);
 }
 

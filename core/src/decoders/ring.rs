@@ -41,7 +41,10 @@ pub fn recovery_of(input: &[u8], seen: impl FnOnce(&Found)) {
     };
     let ring = &recovered.ring;
     assert!(recovered.frames.is_sorted_by_key(|(seq, _)| *seq));
-    assert!(ring.live.iter().all(|block| block.page + block.pages <= ring.capacity));
+    assert!(ring
+        .live
+        .iter()
+        .all(|block| block.page + block.pages <= ring.capacity));
     assert!(ring.durable_seq < ring.next_seq && ring.head <= ring.capacity);
     goes_on(&file, recovered.ring.clone(), recovered.frames);
 }
@@ -234,7 +237,8 @@ fn batch(script: &mut Script, partition: PartitionId) -> Frame {
     let base = base & i64::MAX;
     let base = base.min(i64::MAX - 2);
     let (head, front, rest) = place(&built, base, epoch, None);
-    let seal = seal(OWNER.cluster, partition, base, epoch, head.crc) ^ u32::from(script.byte() == 9);
+    let seal =
+        seal(OWNER.cluster, partition, base, epoch, head.crc) ^ u32::from(script.byte() == 9);
     Frame::Batch {
         partition,
         seal,

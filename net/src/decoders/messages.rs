@@ -65,7 +65,9 @@ pub fn request_of(key: i16, input: &[u8], seen: impl FnOnce(&Request)) {
             // Answered by the connection itself: ApiVersions and SASL.
             assert!([17, API_VERSIONS, 36].contains(&api.key));
             let answer = broker.take_output().concat();
-            let size = answer[..4].iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+            let size = answer[..4]
+                .iter()
+                .fold(0, |n, byte| n << 8 | usize::from(*byte));
             assert_eq!((size, broker.pending_calls()), (answer.len() - 4, 0));
             return;
         }
