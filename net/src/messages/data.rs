@@ -136,6 +136,8 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             let mut records = Some(std::mem::take(&mut part.records));
             c.records(&mut records)?;
             part.records = records.unwrap_or_default();
+            // No bytes are no piece, whether they came as null or as empty.
+            part.records.retain(|piece| !piece.is_empty());
             c.tags()
         })?;
         c.tags()
