@@ -37,3 +37,30 @@ fn every_api_served_has_its_entry_points() {
         .filter(|(_, key)| ![17, 18, 36].contains(key));
     assert_eq!(answered, known.collect::<Vec<_>>());
 }
+
+#[test]
+fn records_of_a_fetch_that_are_null_or_empty_are_no_piece() {
+    // Version 4: throttle time, a topic "a", partition 0 without error, offsets, no aborted
+    // transactions, then records of the length -1 or 0.
+    use seedlog_core::api::{FetchRequest, Request, Response};
+    for length in [-1i32, 0] {
+        let mut client = seedlog_net::client::Connection::new("");
+        client.set_version(1, 4);
+        let (correlation, _) = client.request(&Request::Fetch(FetchRequest::default()));
+        let head: [&[u8]; 5] = [
+            &[0; 4],
+            &[0, 0, 0, 1],
+            &[0, 1, b'a'],
+            &[0, 0, 0, 1],
+            &[0; 6],
+        ];
+        let body = [&head.concat()[..], &[0; 16], &[0; 4], &length.to_be_bytes()].concat();
+        let size = 4 + body.len() as i32;
+        let frame = [&size.to_be_bytes()[..], &correlation.to_be_bytes(), &body].concat();
+        let answers = client.receive(frame.into()).expect("a response");
+        let [(_, Response::Fetch(fetched))] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert!(fetched.topics[0].1[0].records.is_empty(), "{length}");
+    }
+}
