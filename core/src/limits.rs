@@ -4,6 +4,8 @@
 //! Bytes are charged from the moment they arrive until they are gone ([`crate::pools`]). Three of the
 //! bounds are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
 
+use crate::partition::PRODUCERS_MAX;
+
 /// Bounds on what clients may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -77,7 +79,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 15] {
+    pub fn list(&self) -> [(&'static str, u64); 16] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -97,6 +99,7 @@ impl Limits {
             ("stalled.reader.ms", self.stalled_reader_ms),
             ("stalled.pressed.ms", self.pressed_stall_ms),
             ("request.timeout.min.ms", self.timeout_min_ms),
+            ("max.producers.per.partition", PRODUCERS_MAX as u64),
         ]
     }
 

@@ -223,10 +223,11 @@ impl Shard {
 
     /// Manifests that only drop segments or note a new log start.
     fn owed_manifests(&mut self) {
-        // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and does.
-        let roomy = self.journal.has_room_for_admin();
         let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
         for id in owed {
+            // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and
+            // does. Each manifest staged leaves less room for the next.
+            let roomy = self.journal.has_room_for_admin();
             match self.replicas.get(&id) {
                 Some(replica) if replica.job.is_some() || replica.manifest_pending => {
                     self.owed.insert(id);

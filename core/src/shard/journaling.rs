@@ -475,7 +475,10 @@ impl Shard {
             Mark::LogStart(id, offset, reply) => self.log_start_durable(id, offset, reply, out),
             Mark::Arrived(id) => self.arrived(id, out),
             Mark::MovedOut(id) => self.moved_out(id, seq),
-            Mark::Dropped(id) => self.drop_durable(id, seq),
+            Mark::Dropped(id) => {
+                self.drop_durable(id, seq);
+                self.arrived(id, out);
+            }
             Mark::Founded => self.tell_opened(false, out),
             Mark::Ledger(offset) => self.ledger_durable(offset, out),
             Mark::Snapshot => {
