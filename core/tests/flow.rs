@@ -381,9 +381,11 @@ fn a_client_that_has_left_keeps_no_fetch_parked_and_loses_no_records() {
         .push_back((0, Input::Leaving { conn: ConnId(0) }));
     world.run();
     assert_eq!(world.answer(sent), Some(Response::Nothing));
-    // What was heard before a hangup is done, if it brings records.
-    world.send(2, Request::Fetch(fetch("a", &[0], 1_000, 0)), 100);
+    // What was heard before a hangup is done, if it brings records: also what waits behind a fetch.
+    world.topic("b", 1);
+    world.send(2, Request::Fetch(fetch("b", &[0], 1_000, i32::MAX)), 100);
     world.send(2, produce("a", 0, 0, batch(10)), 100);
+    world.run();
     world
         .inputs
         .push_back((0, Input::Hangup { conn: ConnId(2) }));
