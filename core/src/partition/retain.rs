@@ -176,3 +176,79 @@ impl Replica {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{build_batch, parse_head, BatchSpec, HEAD_LEN};
+    use crate::ids::{PartitionId, Uuid};
+
+    /// Of block 1 at 1,000 ms, of block 2 at 2,000 and so on; what is only staged, now.
+    fn written(seq: u64) -> i64 {
+        match seq {
+            0 => 9_000,
+            seq => seq as i64 * 1_000,
+        }
+    }
+
+    /// One record per batch, each in a block of its own and as old as that; `durable` of them are.
+    fn with_tail(batches: u64, durable: i64) -> Replica {
+        let id = PartitionId {
+            topic: Uuid([7; 16]),
+            index: 0,
+        };
+        let mut replica = Replica::empty(id, Uuid([1; 16]), "topics/a-0".into());
+        for seq in 1..=batches {
+            let batch = build_batch(BatchSpec::plain(written(seq)), &[(None, b"a")]);
+            let mut head = parse_head(&batch).expect("a head");
+            head.base_offset = seq as i64 - 1;
+            let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
+            replica.push_tail(&head, 0, pieces, seq);
+        }
+        (replica.durable_end, replica.high_watermark) = (durable, durable);
+        replica
+    }
+
+    fn start(replica: &Replica, now_ms: i64) -> Option<i64> {
+        replica.retention(now_ms, &written, false).start
+    }
+
+    #[test]
+    fn a_record_is_kept_for_retention_ms_and_not_longer() {
+        // `LogSegment` goes if now - its largest timestamp > retention.ms (`UnifiedLog.java`).
+        let mut replica = with_tail(3, 3);
+        replica.config.retention_ms = 5_000;
+        assert_eq!(start(&replica, 8_000), None);
+        assert_eq!(start(&replica, 8_001), Some(3));
+        replica.config.retention_ms = -1;
+        assert_eq!(start(&replica, i64::MAX), None);
+    }
+
+    #[test]
+    fn nothing_goes_that_is_not_below_the_high_watermark() {
+        let mut replica = with_tail(3, 2);
+        replica.config.retention_ms = 1;
+        assert_eq!(start(&replica, 60_000), None);
+        replica.high_watermark = 3;
+        assert_eq!(start(&replica, 60_000), Some(3));
+        // A segment holds what is durable, and yet may end above what others hold.
+        replica.segments.push(Segment {
+            base: 0,
+            end: 3,
+            size: 100,
+            row_count: 3,
+            max_timestamp: 3_000,
+            begun_ms: 1_000,
+            last_ms: 3_000,
+            rows: None,
+        });
+        replica.tail.clear();
+        replica.roll_next = true;
+        replica.high_watermark = 2;
+        assert_eq!(start(&replica, 60_000), None);
+        replica.high_watermark = 3;
+        assert_eq!(start(&replica, 60_000), Some(3));
+        replica.log_start = 3;
+        assert_eq!(start(&replica, 60_000), None, "it is there already");
+    }
+}
