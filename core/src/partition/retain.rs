@@ -227,27 +227,28 @@ mod tests {
     #[test]
     fn nothing_goes_that_is_not_below_the_high_watermark() {
         let mut replica = with_tail(3, 2);
-        replica.config.retention_ms = 1;
-        assert_eq!(start(&replica, 60_000), None);
+        (replica.config.retention_ms, replica.config.segment_ms) = (1, 10_000);
+        let due = replica.retention(60_000, &written, false);
+        assert_eq!((due.start, due.write_behind), (None, true), "it rolls");
         replica.high_watermark = 3;
         assert_eq!(start(&replica, 60_000), Some(3));
-        // A segment holds what is durable, and yet may end above what others hold.
-        replica.segments.push(Segment {
-            base: 0,
-            end: 3,
+        // Segments hold what is durable here, and yet one may end above what all replicas hold.
+        let segment = |base: i64, end: i64| Segment {
+            base,
+            end,
             size: 100,
-            row_count: 3,
+            row_count: 1,
             max_timestamp: 3_000,
             begun_ms: 1_000,
             last_ms: 3_000,
             rows: None,
-        });
+        };
+        replica.segments = vec![segment(0, 2), segment(2, 3)];
         replica.tail.clear();
-        replica.roll_next = true;
-        replica.high_watermark = 2;
-        assert_eq!(start(&replica, 60_000), None);
-        replica.high_watermark = 3;
-        assert_eq!(start(&replica, 60_000), Some(3));
+        for (watermark, wanted) in [(1, None), (2, Some(2)), (3, Some(3))] {
+            replica.high_watermark = watermark;
+            assert_eq!(start(&replica, 60_000), wanted, "{watermark}");
+        }
         replica.log_start = 3;
         assert_eq!(start(&replica, 60_000), None, "it is there already");
     }
