@@ -199,15 +199,15 @@ impl Shard {
     }
 
     /// Folders that take their time do not hold up the ring: their frames go into its head once more.
-    pub(super) fn carry_drops(&mut self, horizon: u64) {
+    /// `oldest`: the block that keeps the ring from being freed, for which nothing waits.
+    pub(super) fn carry_drops(&mut self, horizon: u64, oldest: u64) {
         let rows = self.journal.dropping.rows.iter();
         let old = rows.filter(|(_, row)| row.durable && !row.staged && row.oldest < horizon);
-        let old: Vec<PartitionId> = old.map(|(id, _)| *id).collect();
-        for id in old {
-            if self.journal.staged_bytes > self.journal.block_bytes_max() / 2 {
-                return;
+        let old: Vec<(PartitionId, u64)> = old.map(|(id, row)| (*id, row.oldest)).collect();
+        for (id, seq) in old {
+            if seq == oldest || !self.journal.is_crowded() {
+                self.stage_drop_frame(id);
             }
-            self.stage_drop_frame(id);
         }
     }
 

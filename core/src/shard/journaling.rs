@@ -199,6 +199,11 @@ impl Journal {
         self.ring.leaves(pages, self.ring.capacity / 8)
     }
 
+    /// What is staged is on its way; more of it would only wait behind it.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.staged_bytes > self.block_bytes_max() / 2
+    }
+
     pub(super) fn jobs_max(&self) -> usize {
         JOBS_MIN + (self.ring.capacity / PAGES_PER_JOB) as usize
     }
