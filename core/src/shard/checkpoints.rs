@@ -58,10 +58,11 @@ impl Shard {
         let oldest_of_all = first.min(ledger);
         self.carry_drops(horizon, oldest_of_all);
         for (seq, id) in oldest {
-            if seq >= horizon || self.journal.jobs >= self.journal.jobs_max() {
+            let holds_the_tail = seq == oldest_of_all;
+            let enough = self.journal.jobs >= self.journal.jobs_max() && !holds_the_tail;
+            if seq >= horizon || enough {
                 break;
             }
-            let holds_the_tail = seq == oldest_of_all;
             self.checkpoint_one(now, id, holds_the_tail, out);
         }
         if self.journal.disk_full {
