@@ -16,7 +16,7 @@ fn with_topic(shards: u16, partitions: i32) -> (Broker, u64) {
 #[test]
 fn max_bytes_holds_for_the_whole_request_in_its_order() {
     // Case 5: batches of 10,072 bytes.
-    let one = sized(9_997);
+    let one = sized(10_000);
     assert_eq!(one.len(), 10_072);
     for shards in [1, 2, 3] {
         let (mut broker, conn) = with_topic(shards, 6);

@@ -166,7 +166,7 @@ fn a_write_that_takes_too_long_timed_out_and_may_come_about() {
 #[test]
 fn a_new_topic_of_an_old_name_knows_no_producer() {
     // Case 27.
-    let (mut broker, conn) = with_topic(&[]);
+    let (mut broker, mut conn) = with_topic(&[]);
     let id = producer_id(&mut broker, conn);
     for round in 0..3 {
         for sequence in [0, 1] {
@@ -178,8 +178,8 @@ fn a_new_topic_of_an_old_name_knows_no_producer() {
         assert_eq!(broker.append(conn, A, &sequenced(id, 2, 1)), (3, -1));
         if round == 1 {
             broker.kill();
+            conn = broker.connect();
         }
-        let conn = broker.connect();
         broker.topic(conn, New::of("a", 2));
     }
 }
