@@ -26,5 +26,7 @@ mod offsets;
 mod producing;
 #[path = "field/records.rs"]
 mod records;
+#[path = "field/retaining.rs"]
+mod retaining;
 #[path = "field/topics.rs"]
 mod topics;

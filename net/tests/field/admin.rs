@@ -147,7 +147,9 @@ fn a_topic_that_a_deletion_names_twice_stays() {
     let mut broker = Broker::start(2);
     let conn = broker.connect();
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    names.map(|name| broker.topic(conn, New::of(name, 1)));
+    for name in names {
+        broker.topic(conn, New::of(name, 1));
+    }
     let [a, _, c, d, e, f, g, h] = broker.ids(conn, names);
     let some = |name: &str| Some(name.to_string());
     let by_both = [(some("a"), a, 42)];

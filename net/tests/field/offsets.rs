@@ -143,7 +143,9 @@ fn a_lookup_by_time_finds_the_first_record_that_is_young_enough() {
         let records: Vec<Record> = times.iter().map(|time| at(*time)).collect();
         assert_eq!(broker.append(conn, A, &of(&records)).0, 0);
     };
-    [100, 50, 75].map(|time| send(&[time]));
+    for time in [100, 50, 75] {
+        send(&[time]);
+    }
     assert_eq!(broker.found(conn, "a", 101), (-1, -1), "not yet");
     let last = [400, 10, 600, 20].map(at);
     assert_eq!(broker.append(conn, A, &of(&last)), (0, 3));
