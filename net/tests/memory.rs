@@ -108,9 +108,7 @@ fn frame(api: &Api, version: i16, shape: &Shape, count: usize, size: usize) -> V
     }
     body.extend_from_slice(&shape.before);
     body.extend_from_slice(&form.count(count));
-    for _ in 0..count {
-        body.extend_from_slice(&shape.element);
-    }
+    body.extend(shape.element.repeat(count));
     body.extend_from_slice(&shape.after);
     body.resize(body.len().max(size), 0);
     [&(body.len() as i32).to_be_bytes()[..], &body].concat()
