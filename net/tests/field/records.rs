@@ -146,6 +146,9 @@ fn a_batch_of_a_producer_says_all_of_it() {
     };
     for (producer, error) in [
         ((-1, -1, 3), 0),
+        ((-2, -1, -1), 0),
+        // An id without an epoch: Kafka takes it, and remembers it under epoch -1.
+        ((6, -1, 0), 87),
         ((5, 0, -1), 87),
         ((77, 5, 0), 0),
         ((77, 4, 0), 47),
