@@ -18,6 +18,9 @@ pub struct Reader {
     items: u32,
 }
 
+/// Elements of an array that room is made for before the first is read.
+const ROOM_AT_ONCE: usize = 16;
+
 const SHORT: Malformed = Malformed("the message is shorter than it says");
 
 impl Reader {
@@ -177,8 +180,12 @@ impl Codec for Reader {
             .checked_sub(count)
             .ok_or(Malformed("the request has too many elements"))?;
         self.items += count;
-        let mut items = Vec::new();
-        for _ in 0..count {
+        let mut items = Vec::with_capacity((count as usize).min(ROOM_AT_ONCE));
+        for left in (1..=count as usize).rev() {
+            if items.len() == items.capacity() {
+                // Twice the room, but none for more than is to come.
+                items.reserve_exact(left.min(items.len()));
+            }
             let mut next = T::default();
             item(self, &mut next)?;
             items.push(next);
@@ -197,5 +204,34 @@ impl Codec for Reader {
             self.take(len)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_keeps_no_room_for_more_than_it_has() {
+        for count in [0, 1, 2, 15, 16, 17, 33, 1_000, 1_025] {
+            let mut bytes = (count as u32).to_be_bytes().to_vec();
+            bytes.resize(4 + count * 4, 7);
+            let mut reader = Reader::new(bytes.into(), 0, false);
+            let mut items: Vec<i32> = Vec::new();
+            assert_eq!(reader.array(&mut items, |c, item| c.i32(item)), Ok(()));
+            assert_eq!((items.len(), items.capacity()), (count, count));
+            assert_eq!(reader.items(), count as u32);
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_not_true_gets_little_room() {
+        let mut bytes = 1_000u32.to_be_bytes().to_vec();
+        bytes.resize(4 + 1_000, 7);
+        let mut reader = Reader::new(bytes.into(), 0, false);
+        let mut items: Vec<[i64; 8]> = Vec::new();
+        let read = reader.array(&mut items, |c, item| c.i64(&mut item[0]));
+        assert_eq!(read, Err(SHORT));
+        assert!(items.is_empty());
     }
 }

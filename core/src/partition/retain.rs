@@ -113,7 +113,7 @@ impl Replica {
         // Kafka would have rolled while it was filled: written behind it becomes several segments.
         let spans = share.last_ms - share.begun_ms >= self.config.segment_ms;
         // Nothing is younger than its first append says, so the tail is rarely gone through.
-        let limit = self.config.retention_ms;
+        let (limit, _) = self.config.retention();
         let may_be_old = limit >= 0 && (trust || now_ms.saturating_sub(share.begun_ms) > limit);
         if may_be_old {
             let times = self.tail.iter().map(|batch| batch.row.max_timestamp);
@@ -140,8 +140,8 @@ impl Replica {
                 .clamp(share.begun_ms, share.last_ms.max(share.begun_ms)),
         };
         let age = now_ms.saturating_sub(time);
-        let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
-        let limit = self.config.retention_bytes;
+        let (most_ms, limit) = self.config.retention();
+        let old = most_ms >= 0 && age > most_ms;
         old || (limit >= 0 && bytes.saturating_sub(share.size) >= limit as u64)
     }
 
