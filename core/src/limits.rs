@@ -32,6 +32,9 @@ pub struct Limits {
     /// Calls of one connection that are not answered yet; the next is not read before. Kafka reads one
     /// at a time.
     pub calls_per_connection: usize,
+    /// Produce requests among them. Kafka has one at a time; more than some would only fill the queues
+    /// that others' batches stand in, too.
+    pub produces_per_connection: usize,
     /// Bytes of answers that one connection has not taken; its next call is not begun before.
     pub unsent_per_connection: u64,
     /// Elements of all arrays of one request together: an empty string takes a byte on the wire and
@@ -69,6 +72,7 @@ impl Limits {
         reply_bytes: 32 << 20,
         fetch_max_bytes: 55 << 20,
         calls_per_connection: 256,
+        produces_per_connection: 16,
         unsent_per_connection: 1 << 20,
         items_per_request: 100_000,
         idle_ms: 600_000,
@@ -79,7 +83,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 16] {
+    pub fn list(&self) -> [(&'static str, u64); 17] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -89,6 +93,10 @@ impl Limits {
             ("queued.max.other.response.bytes", self.reply_bytes),
             ("fetch.max.bytes", self.fetch_max_bytes as u64),
             ("max.calls.per.connection", self.calls_per_connection as u64),
+            (
+                "max.produces.per.connection",
+                self.produces_per_connection as u64,
+            ),
             (
                 "max.unsent.bytes.per.connection",
                 self.unsent_per_connection,

@@ -190,6 +190,20 @@ fn a_broker_grows_by_no_more_than_is_stated_while_it_answers() {
 }
 
 #[test]
+fn small_requests_take_no_more_memory_than_they_are_charged_with() {
+    // ApiVersions v0 without a client id, as many as one read brings.
+    let one = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    let stream = one.repeat((256 << 10) / one.len());
+    let mut server = Connection::new("h".into(), 9, Limits::DEFAULT);
+    let (told, counts) = measure(|| server.arrived(&stream));
+    assert_eq!(told, Ok(()));
+    let held = server.buffered_bytes() as i64;
+    // What a connection has anyway is not charged.
+    assert!(counts.live <= held + (4 << 10), "{counts:?} for {held}");
+    assert!(counts.peak <= held + (4 << 10), "{counts:?} for {held}");
+}
+
+#[test]
 fn the_allocator_counts() {
     let (bytes, counts) = measure(|| {
         let mut bytes: Vec<u8> = Vec::with_capacity(1_000);

@@ -20,9 +20,10 @@ use crate::work::{WorkJob, WorkRequest, PLAIN_BATCH_MAX};
 const LIGHT_MAX: usize = 8;
 const HEAVY_MAX: usize = 1;
 /// A batch in the light lane may hold so many times its size, and so much more: text and JSON of many
-/// records are packed ten to twenty times.
+/// records are packed ten to twenty times. The work is in proportion to what a client sent: 250 KB out
+/// of each of many batches of 350 bytes kept others waiting for seconds.
 const LIGHT_GROWTH: u64 = 32;
-const LIGHT_BYTES: u64 = 256 << 10;
+const LIGHT_BYTES: u64 = 16 << 10;
 
 /// Which of the two a batch is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

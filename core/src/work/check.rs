@@ -34,15 +34,21 @@ pub(super) fn check_batch(
 }
 
 /// An lz4 frame ends with an empty block, and a checksum if its flags say so. Our decoder takes the end
-/// of the bytes for that as well; Kafka's fails there, and so would every consumer. The blocks are
-/// passed over by their lengths; whether they hold what they should the decoder sees.
+/// of the bytes for that as well; Kafka's fails there, and so would every consumer. Nor does Kafka's
+/// read blocks that lean on those before them (`Lz4BlockInputStream`), as other writers make by default:
+/// no Java consumer would get past them. The blocks are passed over by their lengths; whether they hold
+/// what they should the decoder sees.
 fn is_one_whole_frame(frame: &[u8]) -> bool {
+    const INDEPENDENT_BLOCKS: u8 = 1 << 5;
     const BLOCK_CHECKSUM: u8 = 1 << 4;
     const CONTENT_SIZE: u8 = 1 << 3;
     const CONTENT_CHECKSUM: u8 = 1 << 2;
     const DICTIONARY_ID: u8 = 1;
     const STORED_PLAIN: u32 = 1 << 31;
-    let Some(flags) = frame.get(4).copied() else {
+    let Some(flags) = frame
+        .get(4)
+        .filter(|flags| **flags & INDEPENDENT_BLOCKS != 0)
+    else {
         return false;
     };
     let if_set = |flag: u8, size: usize| if flags & flag != 0 { size } else { 0 };
@@ -416,6 +422,22 @@ mod tests {
             }
         }
         assert_eq!(check(5, 2, &plain), WorkResult::Unreadable);
+    }
+
+    #[test]
+    fn an_lz4_frame_whose_blocks_lean_on_each_other_is_refused() {
+        use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
+        use std::io::Write as _;
+        let plain = records(&[record(0, 0, &[9; 300_000], &[0])]);
+        for (mode, wanted) in [
+            (BlockMode::Independent, youngest(1000)),
+            (BlockMode::Linked, WorkResult::Unreadable),
+        ] {
+            let info = FrameInfo::new().block_mode(mode);
+            let mut out = FrameEncoder::with_frame_info(info, Vec::new());
+            out.write_all(&plain).expect("memory");
+            assert_eq!(check(3, 1, &out.finish().expect("memory")), wanted);
+        }
     }
 
     #[test]
