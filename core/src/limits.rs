@@ -35,6 +35,8 @@ pub struct Limits {
     /// Produce requests among them. Kafka has one at a time; more than some would only fill the queues
     /// that others' batches stand in, too.
     pub produces_per_connection: usize,
+    /// One more is taken while they hold less than this, in bytes.
+    pub produce_bytes_per_connection: u64,
     /// Bytes of answers that one connection has not taken; its next call is not begun before.
     pub unsent_per_connection: u64,
     /// Elements of all arrays of one request together: an empty string takes a byte on the wire and
@@ -73,6 +75,7 @@ impl Limits {
         fetch_max_bytes: 55 << 20,
         calls_per_connection: 256,
         produces_per_connection: 16,
+        produce_bytes_per_connection: 2 << 20,
         unsent_per_connection: 1 << 20,
         items_per_request: 100_000,
         idle_ms: 600_000,
@@ -83,7 +86,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 17] {
+    pub fn list(&self) -> [(&'static str, u64); 18] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -96,6 +99,10 @@ impl Limits {
             (
                 "max.produces.per.connection",
                 self.produces_per_connection as u64,
+            ),
+            (
+                "max.produce.bytes.per.connection",
+                self.produce_bytes_per_connection,
             ),
             (
                 "max.unsent.bytes.per.connection",

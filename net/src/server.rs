@@ -35,6 +35,8 @@ struct Slot {
     key: i16,
     version: i16,
     correlation: i32,
+    /// What a Produce holds.
+    held: u64,
     answer: Option<Vec<Bytes>>,
 }
 
@@ -85,8 +87,9 @@ pub struct Connection {
     missing: usize,
     calls: VecDeque<Call>,
     slots: VecDeque<Slot>,
-    /// Produce requests among them that are not answered.
+    /// Produce requests among them that are not answered, and what they hold.
     produces: usize,
+    produce_bytes: u64,
     output: Vec<Bytes>,
     next_call: u64,
 }
@@ -110,6 +113,7 @@ impl Connection {
             uncut_bytes: 0,
             bad: None,
             produces: 0,
+            produce_bytes: 0,
             length: Length::default(),
             partial: BytesMut::new(),
             missing: 0,
@@ -241,8 +245,13 @@ impl Connection {
             None => self.bad.as_ref().map(|_| false)?,
         };
         let full = self.slots.len() >= self.limits.calls_per_connection
-            || (produce && self.produces >= self.limits.produces_per_connection);
+            || (produce && self.has_produces_enough());
         (!full).then_some(Waiting { produce })
+    }
+
+    fn has_produces_enough(&self) -> bool {
+        self.produces >= self.limits.produces_per_connection
+            || self.produce_bytes >= self.limits.produce_bytes_per_connection
     }
 
     /// True if a whole request waits, whether or not it may be decoded now.
@@ -290,6 +299,7 @@ impl Connection {
             key,
             version,
             correlation,
+            held: 0,
             answer: None,
         };
         if !(api.min..=api.max).contains(&version) {
@@ -307,7 +317,6 @@ impl Connection {
         reader.nullable_string(&mut None)?;
         let mut reader = reader.with_flexible(flexible);
         reader.tags()?;
-        self.produces += usize::from(key == PRODUCE);
         self.slots.push_back(slot);
         if key == API_VERSIONS {
             let error = messages::api_versions_request(&mut reader)?;
@@ -325,6 +334,11 @@ impl Connection {
         // What follows the message is ignored, as Kafka does: librdkafka 2.16 leaves three bytes of a
         // longer array count behind in a Metadata request for all topics.
         let held = size + ITEM_BYTES * u64::from(reader.items());
+        if let Some(slot) = self.slots.back_mut().filter(|slot| slot.key == PRODUCE) {
+            slot.held = held;
+            self.produces += 1;
+            self.produce_bytes += held;
+        }
         Ok(Some(Call {
             call,
             request,
@@ -357,6 +371,7 @@ impl Connection {
         let flexible = find(slot.key).is_some_and(|api| slot.version >= api.flexible);
         if slot.key == PRODUCE && slot.answer.is_none() {
             self.produces -= 1;
+            self.produce_bytes -= slot.held;
         }
         slot.answer = Some(match response {
             Response::Nothing => Vec::new(),

@@ -110,3 +110,29 @@ fn only_some_produces_of_a_connection_wait_for_their_answers() {
     assert_eq!(more, 2);
     assert_eq!(answered(&mut server), [0]);
 }
+
+#[test]
+fn produces_under_way_may_hold_so_much() {
+    let limits = Limits {
+        produce_bytes_per_connection: 200,
+        ..Limits::DEFAULT
+    };
+    let mut server = Connection::new("h".into(), 9, limits);
+    let size = produce(0).len() as u64 - 4;
+    server.arrived(&produce(0).repeat(60)).expect("requests");
+    let mut taken = Vec::new();
+    for wanted in [200_u64.div_ceil(size), 1, 1] {
+        let mut calls = 0;
+        while server.waiting().is_some() {
+            let call = server.decode().expect("a request").expect("a call");
+            assert_eq!(call.held, size);
+            taken.push(call.call);
+            calls += 1;
+        }
+        assert_eq!(calls, wanted);
+        server.reply(
+            taken.remove(0),
+            Response::Produce(ProduceResponse::default()),
+        );
+    }
+}
