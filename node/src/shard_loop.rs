@@ -104,7 +104,7 @@ pub async fn run(config: Config, seed: [u8; 32], lanes: Lanes) {
         blocked: Default::default(),
         next_conn: 0,
         turns: 0,
-        closing: Rarely::default(),
+        closing: Rarely::every(Duration::from_secs(5)),
     };
     let mut over = this.hand_out(&mut out);
     let halt = loop {
