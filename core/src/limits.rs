@@ -75,7 +75,7 @@ impl Limits {
         fetch_max_bytes: 55 << 20,
         calls_per_connection: 256,
         produces_per_connection: 16,
-        produce_bytes_per_connection: 2 << 20,
+        produce_bytes_per_connection: 4 << 20,
         unsent_per_connection: 1 << 20,
         items_per_request: 100_000,
         idle_ms: 600_000,
