@@ -20,6 +20,8 @@ mod fetching;
 mod frames;
 #[path = "field/greetings.rs"]
 mod greetings;
+#[path = "field/nulls.rs"]
+mod nulls;
 #[path = "field/offsets.rs"]
 mod offsets;
 #[path = "field/producing.rs"]

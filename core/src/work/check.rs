@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 
 use super::compression::open;
 use super::WorkResult;
-use crate::batch::{BatchHead, Tally, TimeBounds, ATTRIBUTE_COMPRESSION};
+use crate::batch::{narrow, BatchHead, Tally, TimeBounds, ATTRIBUTE_COMPRESSION};
 use crate::codec::Malformed;
 
 /// Records up to this size are looked at where they stand in the buffer, larger ones piece by piece.
@@ -174,6 +174,13 @@ impl<R: Read> Walk<R> {
         Err(Malformed("a varint is too long").into())
     }
 
+    /// A number of 32 bits.
+    fn narrow_varint(&mut self) -> Result<i64, Stopped> {
+        let before = self.taken;
+        let value = self.varint()?;
+        Ok(narrow(value, (self.taken - before) as usize)?)
+    }
+
     fn skip(&mut self, mut count: u64) -> Result<(), Stopped> {
         while count > 0 {
             if self.from == self.to && self.fill()? == 0 {
@@ -187,7 +194,7 @@ impl<R: Read> Walk<R> {
     }
 
     fn record(&mut self, tally: &mut Tally) -> Result<(), Stopped> {
-        let length = u64::try_from(self.varint()?);
+        let length = u64::try_from(self.narrow_varint()?);
         let length = length.map_err(|_| Malformed("a record's length is negative"))?;
         if length > self.buffer.len() as u64 {
             return self.large_record(length, tally);
@@ -212,10 +219,10 @@ impl<R: Read> Walk<R> {
     fn large_record(&mut self, left: u64, tally: &mut Tally) -> Result<(), Stopped> {
         let mut record = Large { walk: self, left };
         record.skip(1)?;
-        let (time_delta, offset_delta) = (record.varint()?, record.varint()?);
+        let (time_delta, offset_delta) = (record.varint()?, record.narrow_varint()?);
         record.field()?;
         record.field()?;
-        let headers = record.varint()?;
+        let headers = record.narrow_varint()?;
         if headers < 0 {
             return Err(Malformed("the number of headers is negative").into());
         }
@@ -252,6 +259,12 @@ impl<R: Read> Large<'_, R> {
         Ok(value)
     }
 
+    fn narrow_varint(&mut self) -> Result<i64, Stopped> {
+        let before = self.left;
+        let value = self.varint()?;
+        Ok(narrow(value, (before - self.left) as usize)?)
+    }
+
     fn skip(&mut self, count: u64) -> Result<(), Stopped> {
         self.spend(count)?;
         self.walk.skip(count)
@@ -259,7 +272,7 @@ impl<R: Read> Large<'_, R> {
 
     /// A nullable field; false if it is null.
     fn field(&mut self) -> Result<bool, Stopped> {
-        match self.varint()? {
+        match self.narrow_varint()? {
             -1 => Ok(false),
             length => {
                 let length = u64::try_from(length).map_err(|_| Malformed("a field's length"))?;

@@ -132,6 +132,64 @@ fn what_no_consumer_could_read_is_refused() {
     }
 }
 
+/// One record of these parts; each number in so many bytes, and a value of so many.
+fn wide(at: usize, bytes: usize, size: usize) -> Vec<u8> {
+    let number = |index: usize, value: i64| {
+        let mut out = super::frames::Out::default().varint((value as u64) << 1).0;
+        if index == at {
+            while out.len() < bytes {
+                *out.last_mut().expect("a byte") |= 0x80;
+                out.push(0);
+            }
+        }
+        out
+    };
+    let body = [
+        &[0][..],
+        &number(1, 0),
+        &number(2, 0),
+        &number(3, 1),
+        b"k",
+        &number(4, size as i64),
+        &vec![b'v'; size],
+        &number(5, 1),
+        &number(6, 1),
+        b"h",
+        &number(7, 1),
+        b"w",
+    ];
+    let body = body.concat();
+    [number(0, body.len() as i64), body].concat()
+}
+
+#[test]
+fn a_number_of_32_bits_takes_five_bytes_at_most() {
+    // As Kafka 4.3: a reader of its kind refuses the sixth byte, also of a number that needs one. A
+    // record's time, which is number 1, has 64 bits, and ten bytes.
+    let (mut broker, conn) = with_topic(&[]);
+    for size in [3, 300_000] {
+        for at in 0..=7 {
+            for bytes in [1, 5, 6, 9, 10, 11] {
+                let record = wide(at, bytes, size);
+                let most = if at == 1 { 10 } else { 5 };
+                let wanted = if bytes <= most { 0 } else { 87 };
+                let packed_head = Head {
+                    attributes: 1,
+                    ..Head::default()
+                };
+                let both = [
+                    batch(Head::default(), &record),
+                    batch(packed_head, &gzip(&record)),
+                ];
+                for sent in both {
+                    let told = broker.produce(conn, A, &sent);
+                    assert_eq!(told.error, wanted, "{size} {at} {bytes}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_batch_of_a_producer_says_all_of_it() {
     // As Kafka 4.3 answered: an epoch may begin anywhere, and goes on from 0 once it was raised.
