@@ -8,6 +8,8 @@ pub mod api;
 pub mod batch;
 pub mod codec;
 pub mod contract;
+#[doc(hidden)]
+pub mod decoders;
 pub mod disk;
 pub mod error_code;
 pub mod ids;

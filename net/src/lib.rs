@@ -5,6 +5,8 @@
 
 pub mod apis;
 pub mod client;
+#[doc(hidden)]
+pub mod decoders;
 mod messages;
 pub mod records;
 pub mod server;

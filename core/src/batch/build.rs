@@ -120,4 +120,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_batch_that_is_a_head_alone_is_placed_with_its_crc() {
+        let mut batch = build_batch(BatchSpec::plain(7), &[(None, b"v")])[..HEAD_LEN].to_vec();
+        complete(&mut batch);
+        let stamp = Stamp {
+            log_append_time: true,
+            max_timestamp: 99,
+        };
+        let (head, front, rest) = place(&batch.into(), 41, 5, Some(stamp));
+        assert_eq!((verify(&front), rest.len()), (Ok(head), 0));
+    }
 }

@@ -212,7 +212,11 @@ pub fn place(
         // change of the whole. So the rest is not read once more.
         let change = before ^ crc32c::crc32c(&head[CRC_START..]);
         let whole = u32::from_be_bytes(array(&head, 17));
-        let crc = crc32c::crc32c_combine(change, whole, rest.len());
+        // Over nothing the combination forgets one of the two.
+        let crc = match rest.is_empty() {
+            true => change ^ whole,
+            false => crc32c::crc32c_combine(change, whole, rest.len()),
+        };
         head[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let head = head.freeze();

@@ -5,6 +5,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::ids::{PartitionId, Uuid};
 
 const HEADER_LEN: usize = 26;
+/// Folder of all partitions' folders, below the data folder.
+pub const TOPICS: &str = "topics";
+/// No log comes near this offset: one that does was not written by a broker, and sums with it would
+/// overflow.
+pub const OFFSET_MAX: i64 = i64::MAX / 2;
 
 /// One fact in the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,8 +113,32 @@ pub fn batch_pieces(partition: PartitionId, seal: u32, head: &[u8], rest: Bytes)
     [out.freeze(), rest]
 }
 
-fn text(bytes: Bytes) -> Result<String, BadFrame> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| BadFrame)
+/// A partition's folder: one level below [`TOPICS`]. What is in it is written and removed, so that a
+/// forged one must not lead elsewhere.
+pub fn folder(bytes: &[u8]) -> Option<String> {
+    let name = bytes.strip_prefix(TOPICS.as_bytes())?.strip_prefix(b"/")?;
+    let leads_elsewhere = matches!(name, b"" | b"." | b"..") || name.contains(&b'/');
+    if leads_elsewhere || name.contains(&0) {
+        return None;
+    }
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+fn offset(bytes: &mut Bytes) -> Result<i64, BadFrame> {
+    let offset = bytes.try_get_i64().map_err(|_| BadFrame)?;
+    match bytes.is_empty() && (0..=OFFSET_MAX).contains(&offset) {
+        true => Ok(offset),
+        false => Err(BadFrame),
+    }
+}
+
+/// A ledger's frame has its offset where others have their partition.
+fn ledger_offset(partition: PartitionId) -> Result<i64, BadFrame> {
+    let offset = i64::try_from(u128::from_be_bytes(partition.topic.0)).map_err(|_| BadFrame)?;
+    match partition.index == 0 && offset <= OFFSET_MAX {
+        true => Ok(offset),
+        false => Err(BadFrame),
+    }
 }
 
 impl Frame {
@@ -178,32 +207,40 @@ impl Frame {
             return Err(BadFrame);
         }
         let mut body = bytes.split_to(len);
-        let offset = u128::from_be_bytes(topic) as i64;
         Ok(match kind {
             1 if body.len() >= 8 => Frame::Create {
                 partition,
                 seen: body.get_i64(),
-                dir: text(body)?,
+                dir: folder(&body).ok_or(BadFrame)?,
             },
             2 if body.len() >= 4 => Frame::Batch {
                 partition,
                 seal: body.get_u32(),
                 batch: body,
             },
-            3 if body.len() == 8 => Frame::LogStart {
+            3 => Frame::LogStart {
                 partition,
-                offset: body.get_i64(),
+                offset: offset(&mut body)?,
             },
             4 => Frame::Manifest { partition, body },
             5 => Frame::Drop {
                 partition,
-                dir: text(body)?,
+                dir: match body.is_empty() {
+                    true => String::new(),
+                    false => folder(&body).ok_or(BadFrame)?,
+                },
             },
-            6 => Frame::Ledger { offset, body },
-            7 => Frame::LedgerSnapshot { offset, body },
-            8 if body.len() == 8 => Frame::Carried {
+            6 => Frame::Ledger {
+                offset: ledger_offset(partition)?,
+                body,
+            },
+            7 => Frame::LedgerSnapshot {
+                offset: ledger_offset(partition)?,
+                body,
+            },
+            8 => Frame::Carried {
                 partition,
-                base: body.get_i64(),
+                base: offset(&mut body)?,
             },
             _ => return Err(BadFrame),
         })
@@ -264,6 +301,52 @@ mod tests {
                 assert_eq!(Frame::decode(&mut bytes.slice(..cut)), Err(BadFrame));
             }
             bytes.clear();
+        }
+    }
+
+    #[test]
+    fn forged_offsets_and_folders_are_bad_frames() {
+        let partition = PartitionId {
+            topic: Uuid([7; 16]),
+            index: 3,
+        };
+        let bad = |frame: Frame| Frame::decode(&mut frame.encode()) == Err(BadFrame);
+        for offset in [-1, i64::MIN, OFFSET_MAX + 1, i64::MAX] {
+            let body = Bytes::new();
+            let base = offset;
+            assert!(bad(Frame::LogStart { partition, offset }), "{offset}");
+            assert!(bad(Frame::Carried { partition, base }), "{offset}");
+            assert!(bad(Frame::Ledger {
+                offset,
+                body: body.clone()
+            }));
+            assert!(bad(Frame::LedgerSnapshot { offset, body }));
+        }
+        for dir in [
+            "",
+            "topics",
+            "topics/",
+            "topics/..",
+            "topics/.",
+            "topics/a/b",
+            "topics/../x",
+            "/etc",
+            "journal/a",
+            "topics/a\0",
+        ] {
+            let (seen, dir) = (1, dir.to_string());
+            let drop = dir.clone();
+            assert!(
+                bad(Frame::Create {
+                    partition,
+                    seen,
+                    dir
+                }),
+                "{drop}"
+            );
+            let dir = drop;
+            let moved = dir.is_empty();
+            assert_ne!(bad(Frame::Drop { partition, dir }), moved);
         }
     }
 

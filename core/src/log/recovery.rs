@@ -154,25 +154,45 @@ struct Chain {
     attested: u64,
 }
 
+/// No journal comes near this sequence: a block that says so is forged, and the next would overflow.
+const SEQ_MAX: u64 = u64::MAX / 2;
+/// Blocks may say that they lie over each other: stale ones do over newer ones, hardly any twice. More
+/// payload than so many times the file is forged, and would take for ever to be checked.
+const OVERLAP_MAX: u64 = 16;
+
 /// The newest block whose whole run, from the tail it names up to itself, is there and linked.
 ///
 /// A block above the highest attested sequence without such a run was never promised: it is torn, or
 /// was cut off by an earlier recovery. One at or below it is damage.
 fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, String> {
-    let attested = blocks
-        .values()
-        .flatten()
-        .map(|(header, _)| header.attested)
-        .max()
-        .unwrap_or(0);
+    let headers = || blocks.values().flatten().map(|(header, _)| header);
+    let attested = headers().map(|header| header.attested).max().unwrap_or(0);
     let last = blocks.keys().next_back().copied().unwrap_or(0);
-    for seq in (1..=last.max(attested)).rev() {
-        let here = blocks.get(&seq).into_iter().flatten();
-        let runs = here.map(|block| run(file, blocks, *block));
-        let (whole, broken): (Vec<_>, Vec<_>) = runs.partition(Result::is_ok);
+    if last.max(attested) > SEQ_MAX {
+        let most = last.max(attested);
+        return Err(format!(
+            "a block speaks of block {most}: no journal has as many"
+        ));
+    }
+    let payload: u64 = headers().map(|header| u64::from(header.payload)).sum();
+    if payload > file.len() as u64 * OVERLAP_MAX {
+        return Err("its blocks lie over each other".into());
+    }
+    let runs = Runs::new(file, blocks);
+    let damaged = |seq: u64| {
+        format!(
+            "block {seq} is damaged or missing, though it was durable (attested up to {attested})"
+        )
+    };
+    // Only the blocks that are there are gone through: the numbers between them may be any.
+    for (&seq, here) in blocks.range(1..).rev() {
+        if seq < attested && !knobs.bad_block_is_torn_tail {
+            return Err(damaged(attested));
+        }
+        let whole = (0..here.len()).filter(|index| runs.gap(seq, *index).is_none());
         // Of two that fit, neither was attested; the later one knew more to be durable.
-        let newest = |live: &Vec<(BlockHeader, u64)>| live.last().map(|(block, _)| block.attested);
-        if let Some(mut live) = whole.into_iter().flatten().max_by_key(newest) {
+        if let Some(newest) = whole.max_by_key(|index| here[*index].0.attested) {
+            let mut live = runs.live(seq, newest);
             let closing = live.iter().rposition(|(block, _)| block.payload == 0);
             if let Some(at) = closing.filter(|_| knobs.stale_closing_block) {
                 live.truncate(at + 1);
@@ -184,13 +204,13 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
                 attested,
             });
         }
-        if seq <= attested && !knobs.bad_block_is_torn_tail {
-            let gap = broken.into_iter().filter_map(Result::err).min();
-            return Err(format!(
-                "block {} is damaged or missing, though it was durable (attested up to {attested})",
-                gap.unwrap_or(seq)
-            ));
+        if seq == attested && !knobs.bad_block_is_torn_tail {
+            let gap = (0..here.len()).filter_map(|index| runs.gap(seq, index));
+            return Err(damaged(gap.min().unwrap_or(seq)));
         }
+    }
+    if attested > 0 && !knobs.bad_block_is_torn_tail {
+        return Err(damaged(attested));
     }
     Ok(Chain {
         live: Vec::new(),
@@ -199,36 +219,90 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
     })
 }
 
-/// The blocks from the tail that `newest` names up to itself, or the first sequence that is missing.
-fn run(
-    file: &Bytes,
-    blocks: &Blocks,
-    newest: (BlockHeader, u64),
-) -> Result<Vec<(BlockHeader, u64)>, u64> {
-    let mut live = vec![newest];
-    let mut at = newest;
-    loop {
-        if !is_whole(file, &at.0, at.1) {
-            return Err(at.0.seq);
+/// How far down each block is linked to whole ones. Found once for all, in ascending order, so that a
+/// long run which is broken at its start is not walked again from each of its blocks.
+struct Runs<'a> {
+    blocks: &'a Blocks,
+    /// The first block of a sequence with this [`BlockHeader::link`], as a place in its list.
+    links: BTreeMap<(u64, u32), usize>,
+    /// Lowest sequence of the unbroken run that ends in a block; none if it is not whole itself.
+    floors: BTreeMap<(u64, usize), Option<u64>>,
+}
+
+impl<'a> Runs<'a> {
+    fn new(file: &Bytes, blocks: &'a Blocks) -> Runs<'a> {
+        let mut runs = Runs {
+            blocks,
+            links: BTreeMap::new(),
+            floors: BTreeMap::new(),
+        };
+        for (&seq, here) in blocks {
+            for (index, (header, page)) in here.iter().enumerate() {
+                runs.links.entry((seq, header.link())).or_insert(index);
+                let before = runs.before(seq, header);
+                let below = before.and_then(|key| runs.floors.get(&key).copied().flatten());
+                let whole = is_whole(file, header, *page);
+                let floor = whole.then_some(below.unwrap_or(seq));
+                runs.floors.insert((seq, index), floor);
+            }
         }
-        if at.0.seq <= newest.0.tail {
-            live.reverse();
-            return Ok(live);
+        runs
+    }
+
+    /// The block that this one names as its predecessor.
+    fn before(&self, seq: u64, header: &BlockHeader) -> Option<(u64, usize)> {
+        let before = seq.checked_sub(1)?;
+        let index = self.links.get(&(before, header.previous))?;
+        Some((before, *index))
+    }
+
+    /// The newest sequence that is missing or damaged between this block and the tail that it names.
+    fn gap(&self, seq: u64, index: usize) -> Option<u64> {
+        let tail = self.blocks.get(&seq)?.get(index)?.0.tail;
+        match self.floors.get(&(seq, index)).copied().flatten() {
+            None => Some(seq),
+            Some(floor) => (floor > tail).then(|| floor - 1),
         }
-        let before = at.0.seq - 1;
-        let linked = blocks.get(&before).and_then(|found| {
-            found
-                .iter()
-                .find(|(header, _)| header.link() == at.0.previous)
-        });
-        at = *linked.ok_or(before)?;
-        live.push(at);
+    }
+
+    /// The blocks from the tail that this one names up to itself.
+    fn live(&self, seq: u64, index: usize) -> Vec<(BlockHeader, u64)> {
+        let mut live = Vec::new();
+        let mut at = Some((seq, index));
+        let mut tail = None;
+        while let Some((seq, index)) = at {
+            let Some(block) = self.blocks.get(&seq).and_then(|here| here.get(index)) else {
+                break;
+            };
+            live.push(*block);
+            let tail = *tail.get_or_insert(block.0.tail);
+            at = self.before(seq, &block.0).filter(|_| seq > tail);
+        }
+        live.reverse();
+        live
+    }
+}
+
+/// Blocks of a ring stand one after the other, and begin again at its start at most once.
+fn are_in_a_ring(live: &[(BlockHeader, u64)]) -> bool {
+    let end = |(header, page): &(BlockHeader, u64)| page + header.pages();
+    let back = live.windows(2).filter(|pair| pair[1].1 < end(&pair[0]));
+    match (live.first(), live.last()) {
+        (Some(first), Some(last)) => match back.count() {
+            0 => true,
+            1 => end(last) <= first.1,
+            _ => false,
+        },
+        _ => true,
     }
 }
 
 fn assemble(file: &Bytes, ring: u64, capacity: u64, chain: Chain) -> Found {
     let mut out = Ring::fresh(ring, capacity);
     let mut frames = Vec::new();
+    if !are_in_a_ring(&chain.live) {
+        return Found::Unusable("its blocks lie over each other".into());
+    }
     for (header, page) in &chain.live {
         let at = (page * PAGE) as usize + BLOCK_HEADER;
         let mut bytes = file.slice(at..at + header.payload as usize);
@@ -381,6 +455,68 @@ mod tests {
             panic!("journal")
         };
         assert_eq!((found.frames.len(), found.torn), (4, 1));
+    }
+
+    /// The block at this place with other words in its header.
+    fn reword(file: &mut [u8], block: u64, change: impl FnOnce(&mut BlockHeader)) {
+        let at = ((FIRST_PAGE + block) * PAGE) as usize;
+        let mut header = BlockHeader::decode(&file[at..]).expect("a block");
+        change(&mut header);
+        file[at..at + BLOCK_HEADER].copy_from_slice(&header.encode());
+    }
+
+    #[test]
+    fn a_forged_sequence_is_neither_counted_down_from_nor_gone_on_from() {
+        let (good, _) = journal(5);
+        // A far one that is not linked is torn, however many numbers lie between.
+        let mut file = good.clone();
+        reword(&mut file, 4, |header| header.seq = SEQ_MAX);
+        let Found::Journal(found) = read(&file) else {
+            panic!("journal")
+        };
+        assert_eq!((found.frames.len(), found.torn), (4, SEQ_MAX - 4));
+        for forge in [
+            |header: &mut BlockHeader| header.seq = u64::MAX,
+            |header: &mut BlockHeader| header.attested = u64::MAX,
+            |header: &mut BlockHeader| (header.seq, header.tail) = (u64::MAX, u64::MAX),
+            |header: &mut BlockHeader| header.attested = SEQ_MAX,
+            |header: &mut BlockHeader| header.attested = 9,
+        ] {
+            let mut file = good.clone();
+            reword(&mut file, 4, forge);
+            assert!(matches!(read(&file), Found::Unusable(_)));
+        }
+        let mut only = good.clone();
+        reword(&mut only, 0, |header| {
+            (header.seq, header.tail) = (SEQ_MAX, SEQ_MAX)
+        });
+        for block in 1..5 {
+            let at = ((FIRST_PAGE + block) * PAGE) as usize;
+            only[at..at + PAGE as usize].fill(0);
+        }
+        let Found::Journal(found) = read(&only) else {
+            panic!("journal")
+        };
+        assert_eq!(found.ring.next_seq, SEQ_MAX + 1);
+    }
+
+    #[test]
+    fn blocks_that_lie_over_each_other_are_refused() {
+        let (_, mut ring) = journal(0);
+        let (mut file, _) = journal(0);
+        // The third block stands before the first, and the fourth before that.
+        for page in [20, 21, 10, 5] {
+            let (seq, pieces) = ring.next_block(page, vec![frame(1).encode()], 1, 7);
+            ring.durable_seq = seq;
+            let bytes = pieces.concat();
+            let at = (page * PAGE) as usize;
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+            match (page, read(&file)) {
+                (5, Found::Unusable(reason)) => assert!(reason.contains("over each other")),
+                (10 | 20 | 21, Found::Journal(_)) => {}
+                (_, found) => panic!("{page}: {found:?}"),
+            }
+        }
     }
 
     #[test]

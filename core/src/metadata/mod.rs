@@ -16,6 +16,10 @@ use crate::ids::{PartitionId, Uuid};
 /// Producer ids are handed to shards in blocks of this many.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
+/// Partitions that metadata may have which is read back: a log is made for each. Ten times what may be
+/// created.
+const PARTITIONS_READ_MAX: u64 = 1_000_000;
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topic {
@@ -116,6 +120,28 @@ impl Image {
                 }
             }
         }
+    }
+
+    /// What in an image that was read back no broker can have written, if anything.
+    pub fn fault(&self) -> Option<String> {
+        if !(0..i32::MAX).contains(&self.incarnation) {
+            return Some(format!("the broker's start number is {}", self.incarnation));
+        }
+        if !(0..=i64::MAX / 2).contains(&self.next_producer_id) {
+            return Some(format!("the next producer id is {}", self.next_producer_id));
+        }
+        if self.partitions > PARTITIONS_READ_MAX {
+            return Some(format!("there are {} partitions", self.partitions));
+        }
+        if self.names.len() != self.topics.len() {
+            return Some("two topics have one name".into());
+        }
+        let sums = self
+            .topics
+            .values()
+            .map(|topic| u64::from(topic.partitions));
+        let sum: u64 = sums.sum();
+        (sum != self.partitions).then(|| "partitions are miscounted".into())
     }
 
     /// Records that fold to this image.

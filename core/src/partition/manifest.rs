@@ -4,7 +4,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Producers, Replica, Segment};
-use crate::log::frame::Frame;
+use crate::batch::HEAD_LEN;
+use crate::log::frame::{folder, Frame, OFFSET_MAX};
 
 /// 2: where the topic was seen, and dropped segments.
 const VERSION: u8 = 2;
@@ -48,44 +49,24 @@ impl Replica {
         Frame::Manifest { partition, body }.encode()
     }
 
-    /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad.
-    pub fn adopt_manifest(&mut self, mut bytes: Bytes, seq: u64) -> Option<()> {
-        if bytes.try_get_u8().ok()? != VERSION {
-            return None;
-        }
-        self.log_start = bytes.try_get_i64().ok()?.max(self.log_start);
-        let end = bytes.try_get_i64().ok()?;
-        self.seen = bytes.try_get_i64().ok()?;
-        let dir_len = bytes.try_get_u16().ok()? as usize;
-        if bytes.len() < dir_len {
-            return None;
-        }
-        self.dir = String::from_utf8(bytes.split_to(dir_len).to_vec()).ok()?;
-        self.segments.clear();
-        for _ in 0..bytes.try_get_u32().ok()? {
-            self.segments.push(Segment {
-                base: bytes.try_get_i64().ok()?,
-                end: bytes.try_get_i64().ok()?,
-                size: bytes.try_get_u64().ok()?,
-                row_count: bytes.try_get_u64().ok()?,
-                max_timestamp: bytes.try_get_i64().ok()?,
-                begun_ms: bytes.try_get_i64().ok()?,
-                last_ms: bytes.try_get_i64().ok()?,
-                rows: None,
-            });
-        }
-        let mut epochs = Vec::new();
-        for _ in 0..bytes.try_get_u32().ok()? {
-            epochs.push((bytes.try_get_i32().ok()?, bytes.try_get_i64().ok()?));
-        }
-        self.epochs = epochs;
-        let mut dropped = Vec::new();
-        for _ in 0..bytes.try_get_u32().ok()? {
-            dropped.push(bytes.try_get_i64().ok()?);
-        }
+    /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad, and
+    /// then nothing has changed.
+    pub fn adopt_manifest(&mut self, bytes: Bytes, seq: u64) -> Option<()> {
+        let Manifest {
+            log_start,
+            end,
+            seen,
+            dir,
+            segments,
+            epochs,
+            dropped,
+            producers,
+        } = Manifest::decode(bytes)?;
+        self.log_start = log_start.max(self.log_start);
+        (self.seen, self.dir) = (seen, dir);
+        (self.segments, self.epochs, self.producers) = (segments, epochs, producers);
         // They were written down while the log start they are listed with was on its way.
         self.trim_epochs();
-        self.producers = Producers::decode(&mut bytes)?;
         while self.tail.front().is_some_and(|batch| batch.row.base < end) {
             if let Some(batch) = self.tail.pop_front() {
                 self.tail_bytes -= u64::from(batch.row.size);
@@ -102,6 +83,93 @@ impl Replica {
         self.gone = dropped;
         Some(())
     }
+}
+
+/// A manifest's fields. Each is held against what a broker can have written: sums are made with them,
+/// files named by them, and memory taken for them.
+struct Manifest {
+    log_start: i64,
+    end: i64,
+    seen: i64,
+    dir: String,
+    segments: Vec<Segment>,
+    epochs: Vec<(i32, i64)>,
+    dropped: Vec<i64>,
+    producers: Producers,
+}
+
+impl Manifest {
+    fn decode(mut bytes: Bytes) -> Option<Manifest> {
+        if bytes.try_get_u8().ok()? != VERSION {
+            return None;
+        }
+        let (log_start, end) = (offset(&mut bytes)?, offset(&mut bytes)?);
+        let seen = bytes.try_get_i64().ok()?;
+        let dir_len = usize::from(bytes.try_get_u16().ok()?);
+        if bytes.len() < dir_len {
+            return None;
+        }
+        let dir = folder(&bytes.split_to(dir_len))?;
+        let mut segments = Vec::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            segments.push(segment(&mut bytes)?);
+        }
+        let mut epochs = Vec::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            epochs.push((bytes.try_get_i32().ok()?, offset(&mut bytes)?));
+        }
+        let mut dropped = Vec::new();
+        for _ in 0..bytes.try_get_u32().ok()? {
+            dropped.push(offset(&mut bytes)?);
+        }
+        let producers = Producers::decode(&mut bytes)?;
+        let follow = segments.windows(2).all(|pair| pair[0].end == pair[1].base);
+        let ascend = epochs
+            .windows(2)
+            .all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1);
+        let listed = |base: &i64| {
+            let at = segments.binary_search_by_key(base, |segment| segment.base);
+            at.is_ok()
+        };
+        let sizes = segments.iter().map(|segment| segment.size);
+        let summed = sizes.into_iter().try_fold(0, u64::checked_add);
+        let fits = summed.is_some_and(|size| size <= BYTES_MAX);
+        let sound = follow && ascend && fits && !dropped.iter().any(listed);
+        (sound && bytes.is_empty()).then_some(Manifest {
+            log_start,
+            end,
+            seen,
+            dir,
+            segments,
+            epochs,
+            dropped,
+            producers,
+        })
+    }
+}
+
+/// No disk holds as many bytes.
+const BYTES_MAX: u64 = u64::MAX / 4;
+
+fn offset(bytes: &mut Bytes) -> Option<i64> {
+    let offset = bytes.try_get_i64().ok()?;
+    (0..=OFFSET_MAX).contains(&offset).then_some(offset)
+}
+
+/// A segment: every row of it stands for a batch, that has a head at least.
+fn segment(bytes: &mut Bytes) -> Option<Segment> {
+    let segment = Segment {
+        base: offset(bytes)?,
+        end: offset(bytes)?,
+        size: bytes.try_get_u64().ok()?,
+        row_count: bytes.try_get_u64().ok()?,
+        max_timestamp: bytes.try_get_i64().ok()?,
+        begun_ms: bytes.try_get_i64().ok()?,
+        last_ms: bytes.try_get_i64().ok()?,
+        rows: None,
+    };
+    let rows = segment.row_count <= segment.size / HEAD_LEN as u64;
+    (rows && segment.base <= segment.end).then_some(segment)
 }
 
 #[cfg(test)]
@@ -141,5 +209,73 @@ mod tests {
         read_back.adopt_manifest(late, 2).expect("a manifest");
         assert_eq!((read_back.log_start, read_back.log_end), (10, 15));
         assert!(read_back.doomed.is_empty(), "{:?}", read_back.doomed);
+    }
+
+    #[test]
+    fn a_manifest_that_no_broker_wrote_is_refused_and_changes_nothing() {
+        // Version, log start, end, where the topic was seen, the folder's length and name, then the
+        // count of segments and the first one's base, end, size and rows.
+        let good = replica(10).manifest(10);
+        let adopt = |bytes: Vec<u8>| {
+            let mut read_back = Replica {
+                segments: Vec::new(),
+                ..replica(0)
+            };
+            let adopted = read_back.adopt_manifest(bytes.into(), 1);
+            assert!(adopted.is_some() || read_back.segments.is_empty());
+            adopted.is_some()
+        };
+        let with = |at: usize, value: i64| {
+            let mut bytes = good.to_vec();
+            bytes[at..at + 8].copy_from_slice(&value.to_be_bytes());
+            bytes
+        };
+        assert!(adopt(good.to_vec()));
+        const FIRST: usize = 1 + 8 + 8 + 8 + 2 + 10 + 4;
+        for at in [1, 9, FIRST, FIRST + 8] {
+            for value in [-1, i64::MIN, OFFSET_MAX + 1, i64::MAX] {
+                assert!(!adopt(with(at, value)), "{value} at {at}");
+            }
+        }
+        assert!(
+            !adopt(with(FIRST, 11)),
+            "a segment that ends before it begins"
+        );
+        assert!(!adopt(with(FIRST + 16, -1)), "a size");
+        assert!(!adopt(with(FIRST + 24, i64::MAX)), "rows");
+        assert!(
+            !adopt(with(FIRST + 24, 2)),
+            "more rows than fit into 100 bytes"
+        );
+        assert!(!adopt([&good[..], &[0]].concat()), "bytes follow");
+        for cut in 0..good.len() {
+            assert!(!adopt(good[..cut].to_vec()), "cut at {cut}");
+        }
+        let of = |change: &dyn Fn(&mut Replica)| {
+            let mut doctored = replica(10);
+            change(&mut doctored);
+            adopt(doctored.manifest(10).to_vec())
+        };
+        let second = |base, end, size| {
+            move |replica: &mut Replica| {
+                let first = replica.segments[0].clone();
+                replica.segments.push(Segment {
+                    base,
+                    end,
+                    size,
+                    ..first
+                })
+            }
+        };
+        assert!(of(&second(10, 12, 100)));
+        assert!(!of(&second(11, 12, 100)), "a gap");
+        assert!(!of(&second(9, 12, 100)), "an overlap");
+        assert!(!of(&second(10, 12, BYTES_MAX)), "a sum of sizes");
+        assert!(!of(&|replica| replica.gone = vec![0]), "listed and dropped");
+        assert!(!of(&|replica| replica.epochs = vec![(2, 0), (1, 5)]));
+        assert!(!of(&|replica| replica.epochs = vec![(1, 5), (2, 5)]));
+        for dir in ["", "topics/..", "topics/a/b", "../a", "/a"] {
+            assert!(!of(&|replica| replica.dir = dir.into()), "{dir}");
+        }
     }
 }

@@ -275,41 +275,48 @@ impl Replica {
             "{:?}: durable beyond the end",
             self.id
         );
+        if let Some(fault) = self.fault() {
+            panic!("{:?}: {fault}", self.id);
+        }
+    }
+
+    /// What in this replica does not fit together, if anything: segments, tail, epochs and the ends of
+    /// the log. What a journal holds is held against it before it serves.
+    pub fn fault(&self) -> Option<String> {
+        if self.log_start > self.log_end {
+            let (start, end) = (self.log_start, self.log_end);
+            return Some(format!("the log starts at {start} and ends at {end}"));
+        }
         let mut next = self.segments.first().map(|segment| segment.base);
         for segment in &self.segments {
-            assert_eq!(
-                Some(segment.base),
-                next,
-                "{:?}: segments leave a gap",
-                self.id
-            );
+            if Some(segment.base) != next || segment.end < segment.base {
+                return Some("segments leave a gap".into());
+            }
             next = Some(segment.end);
             let mut dropped = self.doomed.iter().chain(&self.gone);
-            assert!(
-                dropped.all(|base| *base != segment.base),
-                "{:?}: a listed segment is to be unlinked",
-                self.id
-            );
+            if dropped.any(|base| *base == segment.base) {
+                return Some("a listed segment is to be unlinked".into());
+            }
         }
         if let (Some(end), Some(front)) = (next, self.tail.front()) {
             let follows = end == front.row.base || (self.job.is_some() && end > front.row.base);
-            assert!(follows, "{:?}: tail does not follow the segments", self.id);
+            if !follows {
+                return Some("tail does not follow the segments".into());
+            }
         }
         // A block is freed with the oldest batch in it: later ones must not stand before it.
         let placed = self.tail.iter().map(|batch| batch.seq);
         let placed = placed.map(|seq| if seq == 0 { u64::MAX } else { seq });
-        assert!(placed.is_sorted(), "{:?}: tail out of order", self.id);
+        if !placed.is_sorted() {
+            return Some("tail out of order".into());
+        }
         // P1: the log ends where its last batch does.
         let end = self.tail.back().map(|batch| batch.row.next).or(next);
-        assert!(
-            end.is_none_or(|end| end == self.log_end),
-            "{:?}: end {end:?}",
-            self.id
-        );
-        let epochs = self
-            .epochs
-            .windows(2)
-            .all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1);
-        assert!(epochs, "{:?}: epochs {:?}", self.id, self.epochs);
+        if end.is_some_and(|end| end != self.log_end) {
+            return Some(format!("end {end:?} and {}", self.log_end));
+        }
+        let mut pairs = self.epochs.windows(2);
+        let ascend = pairs.all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1);
+        (!ascend).then(|| format!("epochs {:?}", self.epochs))
     }
 }

@@ -157,7 +157,7 @@ impl Producers {
         }
     }
 
-    /// Read a table back; `None` if the bytes are short.
+    /// Read a table back; `None` if the bytes are short or not what [`Producers::encode`] writes.
     pub fn decode(bytes: &mut Bytes) -> Option<Producers> {
         let mut table = BTreeMap::new();
         for _ in 0..bytes.try_get_u32().ok()? {
@@ -165,7 +165,16 @@ impl Producers {
             let epoch = bytes.try_get_i16().ok()?;
             let last_seen_ms = bytes.try_get_i64().ok()?;
             let mut window = VecDeque::new();
-            for _ in 0..bytes.try_get_u8().ok()? {
+            let remembered = bytes.try_get_u8().ok()?;
+            // A larger window would never be cut to its size again.
+            if usize::from(remembered) > PRODUCER_WINDOW {
+                return None;
+            }
+            // Ids go up: a second entry would take the first one's place.
+            if table.last_key_value().is_some_and(|(last, _)| *last >= id) {
+                return None;
+            }
+            for _ in 0..remembered {
                 window.push_back(Appended {
                     first_sequence: bytes.try_get_i32().ok()?,
                     last_sequence: bytes.try_get_i32().ok()?,
@@ -342,5 +351,24 @@ mod tests {
         assert_eq!(Producers::decode(&mut bytes.split_to(20)), None);
         producers.expire(1_001);
         assert_eq!(producers, Producers::default());
+    }
+
+    #[test]
+    fn a_table_that_was_never_written_is_refused() {
+        let table = |ids: &[i64], window: u8| {
+            let mut out = BytesMut::new();
+            out.put_u32(ids.len() as u32);
+            for id in ids {
+                out.put_i64(*id);
+                out.put_i16(0);
+                out.put_i64(7);
+                out.put_u8(window);
+                out.put_bytes(0, usize::from(window) * 24);
+            }
+            Producers::decode(&mut out.freeze()).is_some()
+        };
+        assert!(table(&[4, 5], 5));
+        assert!(!table(&[4, 5], 6), "a window of six");
+        assert!(!table(&[4, 4], 1) && !table(&[5, 4], 1), "ids in disorder");
     }
 }

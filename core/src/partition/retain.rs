@@ -111,7 +111,7 @@ impl Replica {
             return;
         };
         // Kafka would have rolled while it was filled: written behind it becomes several segments.
-        let spans = share.last_ms - share.begun_ms >= self.config.segment_ms;
+        let spans = share.last_ms.saturating_sub(share.begun_ms) >= self.config.segment_ms;
         // Nothing is younger than its first append says, so the tail is rarely gone through.
         let (limit, _) = self.config.retention();
         let may_be_old = limit >= 0 && (trust || now_ms.saturating_sub(share.begun_ms) > limit);

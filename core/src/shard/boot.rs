@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::dropping::TOPICS;
 use super::journaling::{Journal, Mark};
 use super::ledger::{Ledger, FOUNDED};
 use super::{NeighbourMessage, Purpose, Shard, Stage};
@@ -10,7 +9,7 @@ use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskRequest, DiskResult};
 use crate::ids::{PartitionId, ShardId};
-use crate::log::frame::{seal, Frame};
+use crate::log::frame::{seal, Frame, OFFSET_MAX, TOPICS};
 use crate::log::recovery::{recover, Found, Owner, Recovered, RecoveryKnobs};
 use crate::metadata::{shard_of, Image, Record};
 use crate::partition::Replica;
@@ -101,6 +100,11 @@ impl Shard {
             );
             return self.halt(reason, out);
         }
+        let fault = |replica: &Replica| Some((replica.id, replica.fault()?));
+        if let Some((id, fault)) = self.replicas.values().find_map(fault) {
+            let reason = format!("{}: {id:?}: {fault}", self.journal.path);
+            return self.halt(reason, out);
+        }
         if let Some(Err(reason)) = self.ledger.as_ref().map(Ledger::check_replayed) {
             return self.halt(format!("{}: {reason}", self.journal.path), out);
         }
@@ -189,6 +193,9 @@ impl Shard {
         let cluster = self.config.cluster_id;
         let head = verify(&batch).map_err(|error| format!("a batch is bad: {error:?}"))?;
         let (base, epoch) = (head.base_offset, head.leader_epoch);
+        if head.next_offset() > OFFSET_MAX {
+            return Err(format!("a batch stands at offset {base}"));
+        }
         let found = seal(cluster, partition, base, epoch, head.crc);
         if found != stored && !self.config.knobs.ignore_seal {
             return Err("a batch carries another place's seal".into());

@@ -12,7 +12,7 @@ use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskRequest, DiskResult, Path};
 use crate::ids::PartitionId;
-use crate::log::frame::Frame;
+use crate::log::frame::{Frame, TOPICS};
 use crate::partition::Replica;
 use crate::time::{Instant, Now};
 
@@ -342,6 +342,3 @@ impl Shard {
         }
     }
 }
-
-/// The folder of all partitions' folders.
-pub(super) const TOPICS: &str = "topics";

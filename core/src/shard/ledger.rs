@@ -167,6 +167,9 @@ impl Ledger {
                 "the metadata's first records are missing, and no snapshot holds them".into(),
             );
         }
+        if let Some(fault) = self.hard.fault() {
+            return Err(format!("the metadata cannot be: {fault}"));
+        }
         for topic in self.hard.topics.values() {
             let mut effective = TopicConfig::default();
             for (key, value) in &topic.configs {
