@@ -68,7 +68,8 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "server_connection",
         run: server_connection,
-        memory: 64 << 10,
+        // Two connections, each with the room that a frame may have at once.
+        memory: 17 << 20,
         memory_per_byte: 2048,
     },
     Target {
