@@ -238,12 +238,16 @@ impl<'a> Runs<'a> {
         };
         for (&seq, here) in blocks {
             for (index, (header, page)) in here.iter().enumerate() {
-                runs.links.entry((seq, header.link())).or_insert(index);
                 let before = runs.before(seq, header);
                 let below = before.and_then(|key| runs.floors.get(&key).copied().flatten());
                 let whole = is_whole(file, header, *page);
                 let floor = whole.then_some(below.unwrap_or(seq));
                 runs.floors.insert((seq, index), floor);
+                // Of two that look the same, as after a misdirected write, the whole one counts.
+                let twin = runs.links.entry((seq, header.link())).or_insert(index);
+                if runs.floors.get(&(seq, *twin)) == Some(&None) {
+                    *twin = index;
+                }
             }
         }
         runs
@@ -498,6 +502,25 @@ mod tests {
             panic!("journal")
         };
         assert_eq!(found.ring.next_seq, SEQ_MAX + 1);
+    }
+
+    #[test]
+    fn a_damaged_twin_of_a_block_does_not_stand_in_for_it() {
+        let (mut file, _) = journal(5);
+        // Block 3 stands a second time, before the others' pages end or after them, and is damaged.
+        let at = ((FIRST_PAGE + 2) * PAGE) as usize;
+        let twin = (40 * PAGE) as usize;
+        file.copy_within(at..at + PAGE as usize, twin);
+        for damaged in [at, twin] {
+            let mut file = file.clone();
+            file[damaged + BLOCK_HEADER + 3] ^= 1;
+            match (damaged == twin, read(&file)) {
+                (true, Found::Journal(found)) => assert_eq!(found.frames.len(), 5),
+                // Whole, but not where a ring would have put it.
+                (false, Found::Unusable(reason)) => assert!(reason.contains("over each other")),
+                (_, found) => panic!("{found:?}"),
+            }
+        }
     }
 
     #[test]

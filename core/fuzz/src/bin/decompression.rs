@@ -1,4 +1,6 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(
-    |input: &[u8]| seedlog_core_fuzz::run(seedlog_core::decoders::TARGETS, "decompression", input)
-);
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seedlog_core_fuzz::run(
+    seedlog_core::decoders::TARGETS,
+    "decompression",
+    input
+));
