@@ -66,7 +66,7 @@ impl Heard {
 /// A broker's side of a connection: its frames' sizes are mended, unless the script says otherwise.
 pub fn server_connection(input: &[u8]) {
     let mut script = Script::new(input);
-    let framed = script.byte() % 2 == 0;
+    let framed = script.byte().is_multiple_of(2);
     let mut cuts = Cuts::new(&mut script);
     let stream = match framed {
         true => frames(&mut script),
@@ -82,7 +82,7 @@ pub fn server_connection(input: &[u8]) {
     let mut rest = &stream[..];
     while !rest.is_empty() && parts.closed.is_none() {
         let piece = cuts.next(&mut rest);
-        let ended = arrive(&mut other, piece, cuts.at % 2 == 0).err();
+        let ended = arrive(&mut other, piece, cuts.at.is_multiple_of(2)).err();
         parts.decode(&mut other);
         parts.closed = parts.closed.take().or(ended);
         assert!(other.buffered_bytes() <= stream.len());
