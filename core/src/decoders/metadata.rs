@@ -16,6 +16,13 @@ pub fn metadata(input: &[u8]) {
     let folded = image.records();
     folded.iter().for_each(|record| again.apply(record));
     assert_eq!(decode_records(encode_records(&folded)), Some(folded));
+    if image.fault().is_none() {
+        assert_eq!(again.fault(), None);
+        assert_eq!(
+            (&again.names, again.partitions),
+            (&image.names, image.partitions)
+        );
+    }
     let totals = |image: &Image| (image.topics.clone(), image.next_producer_id);
     assert_eq!(totals(&image), totals(&again));
 }
