@@ -1,8 +1,11 @@
 """Requests of every API, small and malformed, written out by hand."""
+import gzip
 import socket
 import struct
 import sys
 from pathlib import Path
+
+import crc32c
 
 sys.path.append(str(Path(__file__).parents[1] / "power"))
 from wire import array, batch, text  # noqa: E402
@@ -45,6 +48,14 @@ def produce(correlation, topic, data, acks, partition=0):
     part = struct.pack(">ii", partition, len(data)) + data
     head = text(None) + struct.pack(">hi", acks, 30_000)
     return frame(0, 3, correlation, head + array([text(topic) + array([part])]))
+
+
+def gzipped(values):
+    """A batch of these values whose records are compressed."""
+    plain = batch(values)
+    rest = struct.pack(">h", 1) + plain[23:61] + gzip.compress(plain[61:], mtime=0)
+    size, crc = struct.pack(">i", len(rest) + 9), struct.pack(">I", crc32c.crc32c(rest))
+    return plain[:8] + size + plain[12:17] + crc + rest
 
 
 def metadata(correlation, topics=None):

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 
-from asks import (answer, arrays_of_one_byte, batch, connect, create, fetch, frame, metadata, produce, small, take)
+from asks import (answer, array, arrays_of_one_byte, batch, connect, create, fetch, frame, gzipped, metadata,
+                  produce, small, take, text)
 
 EVER = 2**31 - 1
 MIB = 1 << 20
@@ -59,6 +60,45 @@ def behind_for_ever(broker, full):
     connection.close()
     time.sleep(2)
     return f"{sent} calls taken by the sockets, then gone"
+
+
+def smallest(broker, full):
+    """Requests of the least size there is, as many as the sockets take, on each of many connections."""
+    made = []
+    data = fetch(0, "empty", [0], 1000, EVER) + b"".join(small(number * 12 + 2) for number in range(1, 256))
+    data += struct.pack(">ihhi", 8, 3, 1, 5) * 20_000
+    for _ in range(400):
+        made.append(connect(broker.port))
+        made[-1].setblocking(False)
+        try:
+            made[-1].send(data)
+        except BlockingIOError:
+            pass
+    time.sleep(5)
+    for connection in made:
+        connection.close()
+    return "400 connections with all the requests of 8 bytes that go in"
+
+
+def packed(broker, full):
+    """Batches that hold a thousand times what they weigh, for many partitions, from many clients."""
+    data = gzipped([bytes(250_000)])
+    parts = [struct.pack(">ii", partition, len(data)) + data for partition in range(100)]
+    asked = frame(0, 3, 1, text(None) + struct.pack(">hi", 1, 30_000) + array([text("thousand") + array(parts)]))
+    until, counts = time.monotonic() + 8, [0] * 8
+
+    def attack(number):
+        connection = connect(broker.port)
+        connection.sendall(asked * 20)
+        while time.monotonic() < until:
+            answer(connection)
+            counts[number] += 1
+            connection.sendall(asked)
+    threads = [in_background(lambda number=number: attack(number)) for number in range(len(counts))]
+    for thread in threads:
+        thread.join(60)
+    assert min(counts) > 0, counts
+    return f"{sum(counts) * len(parts)} batches of {len(data)} bytes that hold 250,000"
 
 
 def unread(connections, each):

@@ -25,6 +25,9 @@ ORDINARY = dict(options=(), files=None, produces=True)
 CASES = {
     "pipelined": (cases.pipelined, 64, ORDINARY),
     "behind-for-ever": (cases.behind_for_ever, 64, ORDINARY),
+    # 128 MiB of frames, and 80,000 decoded calls with their answers.
+    "smallest": (cases.smallest, 256, ORDINARY),
+    "packed": (cases.packed, 256, ORDINARY),
     "unread-one": (cases.unread(1, 100), 256, ORDINARY),
     "unread-many": (cases.unread(100, 1), 256, ORDINARY),
     "one-byte-elements": (cases.one_byte_elements, 64, ORDINARY),

@@ -1,6 +1,11 @@
 //! Writes the first inputs for the fuzz targets, of what the core itself encodes:
 //! `cargo run -p seedlog-core --example fuzz_seeds -- FOLDER`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a tool of the fuzzers writes its files"
+)]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

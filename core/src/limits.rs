@@ -4,6 +4,8 @@
 //! Bytes are charged from the moment they arrive until they are gone ([`crate::pools`]). Three of the
 //! bounds are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
 
+use crate::partition::PRODUCERS_MAX;
+
 /// Bounds on what clients may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -30,6 +32,11 @@ pub struct Limits {
     /// Calls of one connection that are not answered yet; the next is not read before. Kafka reads one
     /// at a time.
     pub calls_per_connection: usize,
+    /// Produce requests among them. Kafka has one at a time; more than some would only fill the queues
+    /// that others' batches stand in, too.
+    pub produces_per_connection: usize,
+    /// One more is taken while they hold less than this, in bytes.
+    pub produce_bytes_per_connection: u64,
     /// Bytes of answers that one connection has not taken; its next call is not begun before.
     pub unsent_per_connection: u64,
     /// Elements of all arrays of one request together: an empty string takes a byte on the wire and
@@ -67,6 +74,8 @@ impl Limits {
         reply_bytes: 32 << 20,
         fetch_max_bytes: 55 << 20,
         calls_per_connection: 256,
+        produces_per_connection: 16,
+        produce_bytes_per_connection: 4 << 20,
         unsent_per_connection: 1 << 20,
         items_per_request: 100_000,
         idle_ms: 600_000,
@@ -77,7 +86,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 15] {
+    pub fn list(&self) -> [(&'static str, u64); 18] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -88,6 +97,14 @@ impl Limits {
             ("fetch.max.bytes", self.fetch_max_bytes as u64),
             ("max.calls.per.connection", self.calls_per_connection as u64),
             (
+                "max.produces.per.connection",
+                self.produces_per_connection as u64,
+            ),
+            (
+                "max.produce.bytes.per.connection",
+                self.produce_bytes_per_connection,
+            ),
+            (
                 "max.unsent.bytes.per.connection",
                 self.unsent_per_connection,
             ),
@@ -97,6 +114,7 @@ impl Limits {
             ("stalled.reader.ms", self.stalled_reader_ms),
             ("stalled.pressed.ms", self.pressed_stall_ms),
             ("request.timeout.min.ms", self.timeout_min_ms),
+            ("max.producers.per.partition", PRODUCERS_MAX as u64),
         ]
     }
 

@@ -37,9 +37,9 @@ struct World {
     shards: Vec<Shard>,
     disk: Disk,
     inputs: VecDeque<(usize, Input)>,
-    /// Journal writes are kept back here while the disk is stalled.
+    /// Writes are kept back here: of files below this folder, if there is one.
     kept_back: Vec<(usize, DiskOp)>,
-    stalled: bool,
+    stalled: Option<&'static str>,
     /// Nobody's socket takes anything.
     unread: bool,
     answers: Vec<(ConnId, CallId, Response)>,
@@ -56,7 +56,7 @@ impl World {
             disk: Disk::default(),
             inputs: VecDeque::new(),
             kept_back: Vec::new(),
-            stalled: false,
+            stalled: None,
             unread: false,
             answers: Vec::new(),
             closes: Vec::new(),
@@ -95,8 +95,9 @@ impl World {
 
     fn carry_out(&mut self, shard: usize, out: Effects) {
         for op in out.disk {
-            let write = matches!(&op.request, DiskRequest::Write { .. });
-            match write && self.stalled {
+            let held = |file: &str| self.stalled.is_some_and(|folder| file.starts_with(folder));
+            let held = matches!(&op.request, DiskRequest::Write { file, .. } if held(file));
+            match held {
                 true => self.kept_back.push((shard, op)),
                 false => self.disk_op(shard, op),
             }
@@ -130,7 +131,7 @@ impl World {
 
     /// The disk answers again.
     fn unstall(&mut self) {
-        self.stalled = false;
+        self.stalled = None;
         for (shard, op) in std::mem::take(&mut self.kept_back) {
             self.disk_op(shard, op);
         }
@@ -208,10 +209,18 @@ impl World {
     }
 
     fn topic(&mut self, name: &str, partitions: i32) {
+        self.topic_of(name, partitions, &[]);
+    }
+
+    fn topic_of(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| (name.to_string(), Some(value.to_string())));
         let topic = NewTopic {
             name: name.into(),
             partitions,
             replication_factor: -1,
+            configs: configs.collect(),
             ..NewTopic::default()
         };
         let request = CreateTopicsRequest {
@@ -381,9 +390,11 @@ fn a_client_that_has_left_keeps_no_fetch_parked_and_loses_no_records() {
         .push_back((0, Input::Leaving { conn: ConnId(0) }));
     world.run();
     assert_eq!(world.answer(sent), Some(Response::Nothing));
-    // What was heard before a hangup is done, if it brings records.
-    world.send(2, Request::Fetch(fetch("a", &[0], 1_000, 0)), 100);
+    // What was heard before a hangup is done, if it brings records: also what waits behind a fetch.
+    world.topic("b", 1);
+    world.send(2, Request::Fetch(fetch("b", &[0], 1_000, i32::MAX)), 100);
     world.send(2, produce("a", 0, 0, batch(10)), 100);
+    world.run();
     world
         .inputs
         .push_back((0, Input::Hangup { conn: ConnId(2) }));
@@ -397,7 +408,7 @@ fn fetches_and_metadata_go_on_while_produces_wait_for_the_disk() {
     let mut world = World::start(2);
     world.topic("a", 2);
     world.ask(0, produce("a", 0, -1, batch(100)));
-    world.stalled = true;
+    world.stalled = Some("journal/");
     let mut calls = Vec::new();
     while world.shards[0].appetite().produce_bytes > 0 {
         calls.push(world.send(0, produce("a", 0, 0, batch(1_000)), 1_100));
@@ -421,7 +432,7 @@ fn fetches_and_metadata_go_on_while_produces_wait_for_the_disk() {
 fn a_produce_is_given_up_after_its_timeout_and_its_bytes_once_it_is_done() {
     let mut world = World::start(1);
     world.topic("a", 1);
-    world.stalled = true;
+    world.stalled = Some("journal/");
     let call = world.send(0, produce("a", 0, -1, batch(1_000)), 1_100);
     world.run();
     world.pass(1_999);
@@ -631,4 +642,30 @@ fn stalled_requests_give_way_when_there_is_no_room_for_others() {
         "the longest stalled, and no more than needed"
     );
     assert!(world.shards[0].appetite().frame_bytes > 0);
+}
+
+#[test]
+fn a_folder_goes_only_after_what_may_yet_write_into_it() {
+    let mut world = World::start(1);
+    world.topic_of("a", 1, &[("segment.ms", "2000")]);
+    world.ask(0, produce("a", 0, -1, batch(100)));
+    world.stalled = Some("topics/");
+    world.pass(6_000);
+    assert!(!world.kept_back.is_empty(), "a write-behind is under way");
+    let delete = DeleteTopicsRequest {
+        topics: vec![named("a")],
+        timeout_ms: 1_000,
+    };
+    world.ask(0, Request::DeleteTopics(delete));
+    let of_topics = |world: &World| {
+        let files = world.disk.files.keys();
+        files.filter(|file| file.starts_with("topics/")).count()
+    };
+    for _ in 0..3 {
+        world.pass(6_000);
+    }
+    world.unstall();
+    assert!(of_topics(&world) > 0, "the disk wrote after all");
+    world.pass(6_000);
+    assert_eq!(of_topics(&world), 0);
 }

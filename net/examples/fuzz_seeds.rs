@@ -1,6 +1,11 @@
 //! Writes the first inputs for the fuzz targets, one valid message for each API, version and direction:
 //! `cargo run -p seedlog-net --example fuzz_seeds -- FOLDER`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a tool of the fuzzers writes its files"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

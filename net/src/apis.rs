@@ -31,6 +31,9 @@ const fn api(key: i16, name: &'static str, min: i16, max: i16, flexible: i16) ->
 /// ApiVersions' key: this layer answers it by itself.
 pub const API_VERSIONS: i16 = 18;
 
+/// Produce's key.
+pub const PRODUCE: i16 = 0;
+
 /// No version of the API is flexible.
 const NEVER: i16 = i16::MAX;
 
@@ -39,7 +42,7 @@ const NEVER: i16 = i16::MAX;
 pub const APIS: [Api; 14] = [
     Api {
         advertised_min: 0,
-        ..api(0, "Produce", 3, 13, 9)
+        ..api(PRODUCE, "Produce", 3, 13, 9)
     },
     api(1, "Fetch", 4, 18, 12),
     api(2, "ListOffsets", 1, 11, 6),

@@ -10,7 +10,7 @@ use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::CallId;
 use seedlog_core::limits::Limits;
 
-use crate::apis::{find, API_VERSIONS};
+use crate::apis::{find, API_VERSIONS, PRODUCE};
 use crate::messages::{self, Address};
 
 /// Why the connection must be closed. Kafka closes without an answer here, too.
@@ -35,11 +35,16 @@ struct Slot {
     key: i16,
     version: i16,
     correlation: i32,
+    /// What a Produce holds.
+    held: u64,
     answer: Option<Vec<Bytes>>,
 }
 
 /// Bytes of memory that an element of a decoded request is charged with, beside its frame.
 const ITEM_BYTES: u64 = 96;
+/// Whole small frames that are cut out of what arrived before one of them is wanted: a read may bring
+/// thousands, and each costs memory beside its bytes.
+const FRAMES_AT_ONCE: usize = 16;
 /// A frame's room is taken at once up to this size; a larger one's grows as its bytes arrive, so that
 /// announcing them costs nobody memory.
 const ROOM_AT_ONCE: usize = 8 << 20;
@@ -70,6 +75,11 @@ pub struct Connection {
     /// Whole frames, not decoded, without their lengths.
     frames: VecDeque<Bytes>,
     frame_bytes: usize,
+    /// What arrived behind them and is not cut yet, and the memory that it keeps.
+    uncut: Bytes,
+    uncut_bytes: usize,
+    /// What came after the last whole frame is none.
+    bad: Option<Close>,
     /// The length of the frame that is arriving, as far as that has come.
     length: Length,
     /// Its bytes, and how many of them are missing.
@@ -77,6 +87,9 @@ pub struct Connection {
     missing: usize,
     calls: VecDeque<Call>,
     slots: VecDeque<Slot>,
+    /// Produce requests among them that are not answered, and what they hold.
+    produces: usize,
+    produce_bytes: u64,
     output: Vec<Bytes>,
     next_call: u64,
 }
@@ -96,6 +109,11 @@ impl Connection {
             limits,
             frames: VecDeque::new(),
             frame_bytes: 0,
+            uncut: Bytes::new(),
+            uncut_bytes: 0,
+            bad: None,
+            produces: 0,
+            produce_bytes: 0,
             length: Length::default(),
             partial: BytesMut::new(),
             missing: 0,
@@ -106,10 +124,32 @@ impl Connection {
         }
     }
 
-    /// Take bytes from the socket. They are cut into frames here, and decoded by
+    /// Take bytes from the socket. They are cut into frames here, a few at a time, and decoded by
     /// [`Connection::decode`] one at a time.
-    pub fn arrived(&mut self, mut bytes: &[u8]) -> Result<(), Close> {
-        while !bytes.is_empty() {
+    ///
+    /// # Errors
+    /// If the first that is not decoded is no request.
+    pub fn arrived(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        if self.uncut.is_empty() {
+            let rest = self.cut(bytes);
+            self.keep_uncut(Bytes::copy_from_slice(rest));
+        } else {
+            self.keep_uncut([&self.uncut, bytes].concat().into());
+        }
+        match self.bad.take_if(|_| self.frames.is_empty()) {
+            Some(bad) => Err(bad),
+            None => Ok(()),
+        }
+    }
+
+    fn keep_uncut(&mut self, bytes: Bytes) {
+        self.uncut_bytes = bytes.len();
+        self.uncut = bytes;
+    }
+
+    /// Cut frames out of these bytes, until some are there. Returns what is left.
+    fn cut<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while !bytes.is_empty() && self.bad.is_none() && self.frames.len() < FRAMES_AT_ONCE {
             if self.missing > 0 {
                 let (now, later) = bytes.split_at(bytes.len().min(self.missing));
                 self.make_room();
@@ -124,10 +164,23 @@ impl Connection {
             self.length.len += 1;
             bytes = later;
             if self.length.len == 4 {
-                self.begin_frame()?;
+                self.bad = self.begin_frame().err();
             }
         }
-        Ok(())
+        match self.bad {
+            // Nobody reads on behind that.
+            Some(_) => &[],
+            None => bytes,
+        }
+    }
+
+    fn cut_on(&mut self) {
+        let uncut = std::mem::take(&mut self.uncut);
+        let left = self.cut(&uncut).len();
+        match left {
+            0 => self.uncut_bytes = 0,
+            left => self.uncut = uncut.slice(uncut.len() - left..),
+        }
     }
 
     /// Bytes that the frame which is arriving still lacks; 0 if none has begun.
@@ -180,31 +233,44 @@ impl Connection {
 
     /// Bytes that have arrived and are not decoded.
     pub fn buffered_bytes(&self) -> usize {
-        self.frame_bytes + self.partial.len() + self.length.len
+        self.frame_bytes + self.uncut_bytes + self.partial.len() + self.length.len
     }
 
     /// The next whole request that waits to be decoded, unless too many of this connection's are
     /// unanswered.
     pub fn waiting(&self) -> Option<Waiting> {
-        let frame = self.frames.front()?;
-        if self.slots.len() >= self.limits.calls_per_connection {
-            return None;
-        }
-        let produce = frame.starts_with(&[0, 0]);
-        Some(Waiting { produce })
+        let produce = match self.frames.front() {
+            Some(frame) => frame.starts_with(&[0, 0]),
+            // Decoding it tells.
+            None => self.bad.as_ref().map(|_| false)?,
+        };
+        let full = self.slots.len() >= self.limits.calls_per_connection
+            || (produce && self.has_produces_enough());
+        (!full).then_some(Waiting { produce })
+    }
+
+    fn has_produces_enough(&self) -> bool {
+        self.produces >= self.limits.produces_per_connection
+            || self.produce_bytes >= self.limits.produce_bytes_per_connection
     }
 
     /// True if a whole request waits, whether or not it may be decoded now.
     pub fn has_frame(&self) -> bool {
-        !self.frames.is_empty()
+        !self.frames.is_empty() || self.bad.is_some()
     }
 
     /// Decode the next whole request. `None` if it needed no call: ApiVersions is answered here.
+    ///
+    /// # Errors
+    /// If what came next is no request.
     pub fn decode(&mut self) -> Result<Option<Call>, Close> {
         let Some(frame) = self.frames.pop_front() else {
-            return Ok(None);
+            return self.bad.take().map_or(Ok(None), Err);
         };
         self.frame_bytes -= frame.len();
+        if self.frames.is_empty() {
+            self.cut_on();
+        }
         self.frame(frame)
     }
 
@@ -233,6 +299,7 @@ impl Connection {
             key,
             version,
             correlation,
+            held: 0,
             answer: None,
         };
         if !(api.min..=api.max).contains(&version) {
@@ -267,6 +334,11 @@ impl Connection {
         // What follows the message is ignored, as Kafka does: librdkafka 2.16 leaves three bytes of a
         // longer array count behind in a Metadata request for all topics.
         let held = size + ITEM_BYTES * u64::from(reader.items());
+        if let Some(slot) = self.slots.back_mut().filter(|slot| slot.key == PRODUCE) {
+            slot.held = held;
+            self.produces += 1;
+            self.produce_bytes += held;
+        }
         Ok(Some(Call {
             call,
             request,
@@ -297,6 +369,10 @@ impl Connection {
             return;
         };
         let flexible = find(slot.key).is_some_and(|api| slot.version >= api.flexible);
+        if slot.key == PRODUCE && slot.answer.is_none() {
+            self.produces -= 1;
+            self.produce_bytes -= slot.held;
+        }
         slot.answer = Some(match response {
             Response::Nothing => Vec::new(),
             _ => {

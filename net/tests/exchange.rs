@@ -486,12 +486,15 @@ fn one_flipped_bit_in_a_request_is_refused_or_read_as_something_else() {
         let frame = their_request(version, &told, &quiet).expect("said");
         assert_eq!(read(frame.clone()).as_ref(), Some(&meant), "v{version}");
         // Size, key, version, correlation id and a client id of null come first.
+        // The length of the null: every negative one means the same. (A compact one has no others.)
+        let null = frame.windows(5).position(|five| five == b"\0\x01c\xff\xff");
         for at in 14..frame.len() {
             let mut flipped = BytesMut::from(&frame[..]);
             flipped[at] ^= 1;
-            assert_ne!(
-                read(flipped.freeze()).as_ref(),
-                Some(&meant),
+            let same = null.is_some_and(|null| (null + 3..null + 5).contains(&at));
+            assert_eq!(
+                read(flipped.freeze()).as_ref() == Some(&meant),
+                same,
                 "v{version}, byte {at}"
             );
         }

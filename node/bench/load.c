@@ -1,7 +1,9 @@
 // A librdkafka producer for node/bench/bench.py.
 //
-//   load BROKERS TOPIC throughput RECORDS SIZE   every record acknowledged (acks=all); prints seconds
-//   load BROKERS TOPIC latency RECORDS SIZE      one record in flight; prints each ack's microseconds
+//   load BROKERS TOPIC throughput RECORDS SIZE [CODEC]   every record acknowledged (acks=all); prints seconds
+//   load BROKERS TOPIC latency RECORDS SIZE              one record in flight; prints each ack's microseconds
+//
+// With a codec, none among them, records are lines of words, another one each: what compresses as logs do.
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,9 +36,24 @@ static void set(rd_kafka_conf_t *conf, const char *name, const char *value) {
     }
 }
 
+// Words from a vocabulary of 4096, each of 3 to 10 letters.
+static void words(char *value, long size) {
+    long at = 0;
+    while (at < size) {
+        unsigned word = (unsigned)rand() >> 7 & 4095, state = word * 2654435761u;
+        for (unsigned left = 3 + word % 8; left > 0 && at < size; left--, at++) {
+            value[at] = (char)('a' + (state >> 24) % 26);
+            state = state * 1664525u + 1013904223u;
+        }
+        if (at < size) {
+            value[at++] = ' ';
+        }
+    }
+}
+
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "load BROKERS TOPIC throughput|latency RECORDS SIZE\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "load BROKERS TOPIC throughput|latency RECORDS SIZE [CODEC]\n");
         return 2;
     }
     int one_by_one = strcmp(argv[3], "latency") == 0;
@@ -47,6 +64,9 @@ int main(int argc, char **argv) {
     set(conf, "linger.ms", one_by_one ? "0" : "5");
     set(conf, "queue.buffering.max.messages", "200000");
     set(conf, "socket.nagle.disable", "true");
+    if (argc == 7) {
+        set(conf, "compression.codec", argv[6]);
+    }
     rd_kafka_conf_set_dr_msg_cb(conf, delivered);
     char reason[256];
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
@@ -65,6 +85,9 @@ int main(int argc, char **argv) {
     for (long sent = -1; sent < records; sent++) {
         if (sent == 0) {
             began = seconds();
+        }
+        if (argc == 7) {
+            words(value, size);
         }
         memcpy(value, &sent, sizeof sent);
         double asked = seconds();

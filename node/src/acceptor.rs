@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::operator::tell;
+use crate::operator::Rarely;
 
 /// After an accept failed the next one waits this long.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A broker whose clients come and go at its limit says so no more often than this.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -42,6 +44,7 @@ pub struct Acceptor {
     most: usize,
     count: Arc<Count>,
     told: bool,
+    lines: Rarely,
 }
 
 impl Acceptor {
@@ -52,6 +55,7 @@ impl Acceptor {
             most: 0,
             count: Arc::default(),
             told: false,
+            lines: Rarely::every(TOLD_EVERY),
         }
     }
 
@@ -68,11 +72,12 @@ impl Acceptor {
     /// The next connection.
     pub async fn accept(&mut self) -> (TcpStream, Place) {
         loop {
-            let freed = self.count.freed.notified();
-            if self.count.taken.load(Ordering::Relaxed) >= self.most {
+            let count = self.count.clone();
+            let freed = count.freed.notified();
+            if count.taken.load(Ordering::Relaxed) >= self.most {
                 let most = self.most;
                 let text = format!("{most} connections are open (max.connections): others wait");
-                tell_once(&mut self.told, &text);
+                self.tell_once(&text);
                 freed.await;
                 continue;
             }
@@ -86,16 +91,16 @@ impl Acceptor {
                 Err(error) => {
                     let text =
                         format!("a connection cannot be accepted: {error}; it is tried again");
-                    tell_once(&mut self.told, &text);
+                    self.tell_once(&text);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
-}
 
-fn tell_once(told: &mut bool, text: &str) {
-    if !std::mem::replace(told, true) {
-        tell(text);
+    fn tell_once(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.lines.tell(text);
+        }
     }
 }

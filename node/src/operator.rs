@@ -15,18 +15,26 @@ pub fn greet(lines: &str) {
 }
 
 /// Lines that clients can bring about: at most one in a while, and then how many were left out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rarely {
+    pause: Duration,
     last: Option<Instant>,
     left_out: u64,
 }
 
 impl Rarely {
-    const PAUSE: Duration = Duration::from_secs(5);
+    /// At most one line in so long.
+    pub fn every(pause: Duration) -> Rarely {
+        Rarely {
+            pause,
+            last: None,
+            left_out: 0,
+        }
+    }
 
     /// Say it, unless something was said only just.
     pub fn tell(&mut self, text: &str) {
-        if self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
+        if self.last.is_some_and(|last| last.elapsed() < self.pause) {
             self.left_out += 1;
             return;
         }

@@ -21,6 +21,8 @@ use crate::sockets::{self, Intake, Link, Tasks};
 /// their turn before the rest.
 const CONNS_PER_TURN: usize = 256;
 const BYTES_PER_CONN: u64 = 256 << 10;
+/// Answers that are kept until the end of a turn.
+const REPLIES_AT_ONCE: usize = 64;
 /// Answers to ApiVersions, which the core knows nothing of, wait up to so many bytes.
 const UNTOLD_BYTES: usize = 16 << 10;
 /// A client that does not read what it asked for holds up a clean stop no longer than this.
@@ -102,7 +104,7 @@ pub async fn run(config: Config, seed: [u8; 32], lanes: Lanes) {
         blocked: Default::default(),
         next_conn: 0,
         turns: 0,
-        closing: Rarely::default(),
+        closing: Rarely::every(Duration::from_secs(5)),
     };
     let mut over = this.hand_out(&mut out);
     let halt = loop {
@@ -163,7 +165,7 @@ impl Loop {
             self.shard.check();
         }
         let over = self.hand_out(out);
-        self.intake.set_open(self.shard.appetite().frame_bytes > 0);
+        self.intake.set_room(self.shard.appetite().frame_bytes);
         if (0..2).any(|kind| !self.blocked[kind].is_empty() && self.has_room(kind)) {
             self.intake.stirred.notify_one();
         }
@@ -217,6 +219,10 @@ impl Loop {
         }
         for conn in noted {
             self.look_at_client(now, conn, out);
+            // Those who leave give back what their answers hold, and here these are held all the same.
+            if out.replies.len() >= REPLIES_AT_ONCE {
+                self.answer(out);
+            }
         }
         for conn in later {
             if let Some(client) = self.clients.get(&conn) {
@@ -247,6 +253,7 @@ impl Loop {
             let receiving = Input::Receiving { conn, bytes };
             self.shard.handle(now, receiving, out);
         }
+        link.has_told();
         if !whole && link.has_ended() {
             self.clients.remove(&conn);
             return self.shard.handle(now, Input::Hangup { conn }, out);
@@ -308,6 +315,8 @@ impl Loop {
 
     /// What came is no request: the connection is closed, as Kafka does.
     fn refuse(&mut self, now: Now, link: &Rc<Link>, conn: ConnId, why: &str, out: &mut Effects) {
+        // What was asked before is answered.
+        self.answer(out);
         if let Some(client) = self.clients.remove(&conn) {
             client.tasks.end_gracefully(link.clone());
         }

@@ -31,6 +31,8 @@ const SLICES: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A connection that is closed for a reason of its own has so long to take its last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// All such connections together may leave so many bytes to be taken: the core counts them no more.
+const LAST_BYTES: usize = 8 << 20;
 
 /// What connections and their shard's loop tell each other.
 pub struct Intake {
@@ -38,9 +40,13 @@ pub struct Intake {
     noted: RefCell<VecDeque<ConnId>>,
     /// There is one.
     pub stirred: Notify,
-    /// More may arrive.
-    open: Cell<bool>,
+    /// Bytes that may yet arrive before the core says how many more.
+    room: Cell<u64>,
+    /// Bytes that arrived on connections which the loop has not looked at since.
+    untold: Cell<u64>,
     opened: Notify,
+    /// Bytes that closed connections have yet to take.
+    last_bytes: Cell<usize>,
     /// What sockets took: bytes as the core counts them.
     sent: RefCell<Vec<(ConnId, u64)>>,
     buffer: RefCell<Vec<u8>>,
@@ -52,8 +58,10 @@ impl Intake {
         Rc::new(Intake {
             noted: RefCell::default(),
             stirred: Notify::new(),
-            open: Cell::new(true),
+            room: Cell::new(u64::MAX),
+            untold: Cell::new(0),
             opened: Notify::new(),
+            last_bytes: Cell::new(0),
             sent: RefCell::default(),
             buffer: RefCell::new(vec![0; READ_BYTES]),
         })
@@ -74,11 +82,22 @@ impl Intake {
         self.sent.take()
     }
 
-    /// Whether more may arrive.
-    pub fn set_open(&self, open: bool) {
-        if !self.open.replace(open) && open {
+    /// So many bytes more may arrive, less what the core has not been told of yet.
+    pub fn set_room(&self, room: u64) {
+        let room = room.saturating_sub(self.untold.get());
+        if self.room.replace(room) == 0 && room > 0 {
             self.opened.notify_waiters();
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.room.get() > 0
+    }
+
+    /// All connections may be read between two turns of the loop, and not all are looked at in one.
+    fn took(&self, bytes: u64) {
+        self.room.set(self.room.get().saturating_sub(bytes));
+        self.untold.set(self.untold.get() + bytes);
     }
 }
 
@@ -109,12 +128,20 @@ pub struct Link {
     may_write: Notify,
     /// Nothing waits to be written any more, or nothing can be.
     emptied: Notify,
+    /// Bytes that arrived since the loop last looked at it.
+    untold: Cell<u64>,
     /// The core was told that so much is waiting here.
     pub told: Cell<usize>,
     /// Its next request waits for room in its pool.
     pub blocked: Cell<bool>,
     /// The core was told that the client leaves.
     pub told_leaving: Cell<bool>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.has_told();
+    }
 }
 
 /// A connection's tasks; they end with it.
@@ -131,12 +158,21 @@ impl Drop for Tasks {
 }
 
 impl Tasks {
-    /// Read no more, and end once the last answers are out, or after a while.
+    /// Read no more, and end once the last answers are out, or after a while; at once if too much waits
+    /// to be taken.
     pub fn end_gracefully(self, link: Rc<Link>) {
         self.reader.abort();
+        let bytes = link.unsent();
+        let intake = link.intake.clone();
+        let all = intake.last_bytes.get() + bytes;
+        if bytes == 0 || all > LAST_BYTES {
+            return;
+        }
+        intake.last_bytes.set(all);
         tokio::task::spawn_local(async move {
             let _ = tokio::time::timeout(LAST_ANSWERS, link.drained()).await;
-            drop(self);
+            drop((self, link));
+            intake.last_bytes.set(intake.last_bytes.get() - bytes);
         });
     }
 }
@@ -162,6 +198,7 @@ pub fn serve(
         may_read: Notify::new(),
         may_write: Notify::new(),
         emptied: Notify::new(),
+        untold: Cell::new(0),
         told: Cell::new(0),
         blocked: Cell::new(false),
         told_leaving: Cell::new(false),
@@ -185,6 +222,12 @@ impl Link {
     /// The loop looks at it.
     pub fn looked_at(&self) {
         self.noted.set(false);
+    }
+
+    /// The core knows of what has arrived here.
+    pub fn has_told(&self) {
+        let told = self.untold.take();
+        self.intake.untold.set(self.intake.untold.get() - told);
     }
 
     /// What was waiting has been taken: more may be read.
@@ -305,7 +348,7 @@ impl Link {
     /// Read what is there. The bytes read, or none if there are none now.
     fn read_some(&self) -> io::Result<Option<usize>> {
         let mut codec = self.codec.borrow_mut();
-        let open = self.intake.open.get();
+        let open = self.intake.is_open();
         let read = if open && codec.missing() >= DIRECT_FROM {
             let read = self.stream.try_read_buf(&mut codec.room());
             if let Ok(size) = read {
@@ -329,14 +372,18 @@ impl Link {
         };
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            read => read.map(Some),
+            read => read.map(|size| {
+                self.intake.took(size as u64);
+                self.untold.set(self.untold.get() + size as u64);
+                Some(size)
+            }),
         }
     }
 
     fn may_read_now(&self) -> bool {
         let codec = self.codec.borrow();
         let small = codec.buffered_bytes() < SMALL_BYTES;
-        !codec.has_frame() && (self.intake.open.get() || small)
+        !codec.has_frame() && (self.intake.is_open() || small)
     }
 
     /// Whether the client has closed its side, or the connection is broken.

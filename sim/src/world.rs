@@ -139,8 +139,8 @@ pub struct World {
     monitor: monitor::Monitor,
     /// A start has said that records may be gone, of a topic that opted out of syncing.
     loss_told: bool,
-    /// A sync of a journal failed, and the broker may not have heard of it yet.
-    sync_lost: bool,
+    /// A sync of these shards' journals failed, and the broker may not have heard of it yet.
+    sync_lost: BTreeSet<ShardId>,
     watch: Watch,
     choices: Choices,
     latency: Choices,
@@ -229,7 +229,7 @@ impl World {
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
             loss_told: false,
-            sync_lost: false,
+            sync_lost: BTreeSet::new(),
             watch: Watch::All,
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
@@ -428,7 +428,9 @@ impl World {
         broker.shards[shard].settle(now, &mut out);
         // What a cut may take of an opted-out topic is known from here, whoever judges.
         let losses = self.monitor.losses;
-        let looked = self.monitor.look(&broker.shards[shard]);
+        let looked = self
+            .monitor
+            .look(ShardId(shard as u16), &broker.shards[shard]);
         if self.watch == Watch::All {
             broker.shards[shard].check();
             if let Some((rule, text)) = looked {
@@ -594,8 +596,7 @@ impl World {
             let (life, op) = (self.life, op.clone());
             return self.at(self.stalled_until, Event::Disk { life, shard, op });
         }
-        let result = self.disk.run(&op.request);
-        self.mind_sync_errors(&op.request);
+        let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         for name in fired {
             if let Some(broker) = &mut self.broker {

@@ -8,7 +8,7 @@ mod records;
 
 pub use build::{build_batch, BatchSpec};
 pub use records::{
-    check_records, get_varint, put_varint, take_record, Checked, Headers, RawRecord, Tally,
+    check_records, get_varint, narrow, put_varint, take_record, Checked, Headers, RawRecord, Tally,
     TimeBounds, NAMED_MAX,
 };
 

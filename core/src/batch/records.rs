@@ -76,17 +76,17 @@ impl<'a> Iterator for Headers<'a> {
 
 /// Take the first record off `plain`, the uncompressed records of a batch.
 pub fn take_record<'a>(plain: &mut &'a [u8]) -> Result<RawRecord<'a>, Malformed> {
-    let length = usize::try_from(varint(plain)?);
+    let length = usize::try_from(narrow_varint(plain)?);
     let length = length.map_err(|_| Malformed("a record's length is negative"))?;
     let mut body = split(plain, length)?;
     split(&mut body, 1)?;
     Ok(RawRecord {
         time_delta: varint(&mut body)?,
-        offset_delta: varint(&mut body)?,
+        offset_delta: narrow_varint(&mut body)?,
         key: field(&mut body)?,
         value: field(&mut body)?,
         headers: Headers {
-            left: varint(&mut body)?,
+            left: narrow_varint(&mut body)?,
             rest: body,
         },
     })
@@ -106,6 +106,22 @@ fn varint(bytes: &mut &[u8]) -> Result<i64, Malformed> {
     Err(Malformed("a varint is too long"))
 }
 
+/// The value of a number that a record has with 32 bits (lengths, the number of headers, the offset
+/// delta; `DefaultRecord.java`), written in so many bytes: at most five, and not beyond 32 bits. Kafka
+/// and every client refuse more bytes, whatever they say.
+pub fn narrow(value: i64, bytes: usize) -> Result<i64, Malformed> {
+    match bytes <= 5 && i32::try_from(value).is_ok() {
+        true => Ok(value),
+        false => Err(Malformed("a varint of 32 bits is too long")),
+    }
+}
+
+fn narrow_varint(bytes: &mut &[u8]) -> Result<i64, Malformed> {
+    let before = bytes.len();
+    let value = varint(bytes)?;
+    narrow(value, before - bytes.len())
+}
+
 fn split<'a>(bytes: &mut &'a [u8], size: usize) -> Result<&'a [u8], Malformed> {
     let cut_off = Malformed("a record is cut off");
     let (taken, rest) = bytes.split_at_checked(size).ok_or(cut_off)?;
@@ -115,7 +131,7 @@ fn split<'a>(bytes: &mut &'a [u8], size: usize) -> Result<&'a [u8], Malformed> {
 
 /// A nullable field.
 fn field<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
-    match varint(bytes)? {
+    match narrow_varint(bytes)? {
         -1 => Ok(None),
         length => {
             let length = usize::try_from(length).map_err(|_| Malformed("a field's length"))?;
@@ -210,10 +226,10 @@ impl Tally {
     /// Note one whole record: what follows its length. A header's name is any bytes, but not null.
     pub fn take(&mut self, mut body: &[u8]) -> Result<(), Malformed> {
         split(&mut body, 1)?;
-        let (time_delta, offset_delta) = (varint(&mut body)?, varint(&mut body)?);
+        let (time_delta, offset_delta) = (varint(&mut body)?, narrow_varint(&mut body)?);
         field(&mut body)?;
         field(&mut body)?;
-        let headers = varint(&mut body)?;
+        let headers = narrow_varint(&mut body)?;
         if headers < 0 {
             return Err(Malformed("the number of headers is negative"));
         }
@@ -242,7 +258,7 @@ pub fn check_records(
 ) -> Result<Checked, Malformed> {
     let mut tally = Tally::new(head, bounds);
     while tally.wants_more() {
-        let length = usize::try_from(varint(&mut records)?);
+        let length = usize::try_from(narrow_varint(&mut records)?);
         let length = length.map_err(|_| Malformed("a record's length is negative"))?;
         tally.take(split(&mut records, length)?)?;
     }

@@ -72,8 +72,20 @@ pub trait Codec: Sized {
         Ok(())
     }
 
-    /// An array. Null reads as empty.
+    /// An array that is never null (Kafka closes the connection where its schema has no null).
     fn array<T: Default>(
+        &mut self,
+        value: &mut Vec<T>,
+        item: impl FnMut(&mut Self, &mut T) -> Visit,
+    ) -> Visit {
+        let mut some = Some(std::mem::take(value));
+        self.nullable_array(&mut some, item)?;
+        *value = some.ok_or(Malformed("an array is null"))?;
+        Ok(())
+    }
+
+    /// An array that may be null and then reads as empty; it is never written as null.
+    fn array_or_null<T: Default>(
         &mut self,
         value: &mut Vec<T>,
         item: impl FnMut(&mut Self, &mut T) -> Visit,

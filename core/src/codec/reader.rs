@@ -18,6 +18,14 @@ pub struct Reader {
     items: u32,
 }
 
+/// Elements of an array that room is made for before the first is read.
+const ROOM_AT_ONCE: usize = 16;
+
+/// Bytes of a string at most (Kafka's `MessageGenerator`).
+const STRING_MAX: usize = i16::MAX as usize;
+/// Bytes by which mended text may grow for the charge of one element.
+const GROWTH_PER_ITEM: usize = 64;
+
 const SHORT: Malformed = Malformed("the message is shorter than it says");
 
 impl Reader {
@@ -39,7 +47,7 @@ impl Reader {
         Reader { items_left, ..self }
     }
 
-    /// Elements read so far.
+    /// Elements read so far, and what was charged like them.
     pub fn items(&self) -> u32 {
         self.items
     }
@@ -54,13 +62,14 @@ impl Reader {
         self.bytes.len()
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    /// Up to five bytes of 32 bits; what a fifth byte has above them is dropped, as Kafka does.
+    fn varint(&mut self) -> Result<i32, Malformed> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {
             let byte = self.bytes.try_get_u8().map_err(|_| SHORT)?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                return Ok(value as u32 as i32);
             }
         }
         Err(Malformed("a varint is too long"))
@@ -73,21 +82,41 @@ impl Reader {
         }
     }
 
-    /// A length that is never negative, or null.
+    /// A length, or null: Kafka takes every negative length for null.
     fn length(&mut self, wide: bool) -> Result<Option<u64>, Malformed> {
-        if self.flexible {
-            return Ok(self.varint()?.checked_sub(1));
-        }
-        let length = match wide {
-            true => i64::from(self.bytes.try_get_i32().map_err(|_| SHORT)?),
-            false => i64::from(self.bytes.try_get_i16().map_err(|_| SHORT)?),
+        let length = match (self.flexible, wide) {
+            (true, _) => self.varint()?.wrapping_sub(1),
+            (false, true) => self.bytes.try_get_i32().map_err(|_| SHORT)?,
+            (false, false) => i32::from(self.bytes.try_get_i16().map_err(|_| SHORT)?),
         };
-        match length {
-            -1 => Ok(None),
-            length => u64::try_from(length)
-                .map(Some)
-                .map_err(|_| Malformed("a length is negative")),
+        Ok(u64::try_from(length).ok())
+    }
+
+    /// Text; what is not UTF-8 in it is replaced, as Kafka does. A text of more than 32,767 bytes could
+    /// not be told back to a client whose version counts them with 16 bits.
+    fn text(&mut self, len: u64) -> Result<String, Malformed> {
+        let bytes = self.take(len)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if text.len() > STRING_MAX {
+            return Err(Malformed("a string is too long"));
         }
+        // A replaced byte takes three. They are charged as elements are, which have more room.
+        let grown = text
+            .len()
+            .saturating_sub(bytes.len())
+            .div_ceil(GROWTH_PER_ITEM);
+        self.charge(grown as u32)?;
+        Ok(text)
+    }
+
+    /// So many elements more.
+    fn charge(&mut self, items: u32) -> Visit {
+        self.items_left = self
+            .items_left
+            .checked_sub(items)
+            .ok_or(Malformed("the request has too many elements"))?;
+        self.items += items;
+        Ok(())
     }
 }
 
@@ -133,12 +162,7 @@ impl Codec for Reader {
     fn nullable_string(&mut self, value: &mut Option<String>) -> Visit {
         *value = match self.length(false)? {
             None => None,
-            Some(len) => {
-                let text = self.take(len)?;
-                let text =
-                    std::str::from_utf8(&text).map_err(|_| Malformed("a string is not UTF-8"))?;
-                Some(text.to_string())
-            }
+            Some(len) => Some(self.text(len)?),
         };
         Ok(())
     }
@@ -172,13 +196,13 @@ impl Codec for Reader {
             return Err(SHORT);
         }
         let count = count as u32;
-        self.items_left = self
-            .items_left
-            .checked_sub(count)
-            .ok_or(Malformed("the request has too many elements"))?;
-        self.items += count;
-        let mut items = Vec::new();
-        for _ in 0..count {
+        self.charge(count)?;
+        let mut items = Vec::with_capacity((count as usize).min(ROOM_AT_ONCE));
+        for left in (1..=count as usize).rev() {
+            if items.len() == items.capacity() {
+                // Twice the room, but none for more than is to come.
+                items.reserve_exact(left.min(items.len()));
+            }
             let mut next = T::default();
             item(self, &mut next)?;
             items.push(next);
@@ -194,8 +218,37 @@ impl Codec for Reader {
         for _ in 0..self.varint()? {
             self.varint()?;
             let len = self.varint()?;
-            self.take(len)?;
+            self.take(u64::try_from(len).map_err(|_| SHORT)?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_keeps_no_room_for_more_than_it_has() {
+        for count in [0, 1, 2, 15, 16, 17, 33, 1_000, 1_025] {
+            let mut bytes = (count as u32).to_be_bytes().to_vec();
+            bytes.resize(4 + count * 4, 7);
+            let mut reader = Reader::new(bytes.into(), 0, false);
+            let mut items: Vec<i32> = Vec::new();
+            assert_eq!(reader.array(&mut items, |c, item| c.i32(item)), Ok(()));
+            assert_eq!((items.len(), items.capacity()), (count, count));
+            assert_eq!(reader.items(), count as u32);
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_not_true_gets_little_room() {
+        let mut bytes = 1_000u32.to_be_bytes().to_vec();
+        bytes.resize(4 + 1_000, 7);
+        let mut reader = Reader::new(bytes.into(), 0, false);
+        let mut items: Vec<[i64; 8]> = Vec::new();
+        let read = reader.array(&mut items, |c, item| c.i64(&mut item[0]));
+        assert_eq!(read, Err(SHORT));
+        assert!(items.is_empty());
     }
 }

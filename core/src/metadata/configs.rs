@@ -7,6 +7,8 @@ pub struct TopicConfig {
     pub retention_ms: i64,
     /// `retention.bytes` per partition; -1 without bound.
     pub retention_bytes: i64,
+    /// `cleanup.policy` is empty: nothing is removed for its age or for the log's size.
+    pub keeps_all: bool,
     /// `segment.bytes`, or Kafka's `internal.segment.bytes` where that is set.
     pub segment_bytes: i64,
     /// `internal.segment.bytes` is set: it goes before `segment.bytes` and has no lower bound to speak
@@ -37,6 +39,7 @@ impl Default for TopicConfig {
         TopicConfig {
             retention_ms: 604_800_000,
             retention_bytes: -1,
+            keeps_all: false,
             segment_bytes: 1 << 30,
             internal_segment: false,
             segment_ms: 604_800_000,
@@ -54,6 +57,14 @@ impl TopicConfig {
     /// Some records of the topic may be acknowledged before they are synced.
     pub fn opts_out_of_syncing(&self) -> bool {
         self.flush_messages > 1 && self.flush_ms > 0
+    }
+
+    /// How long and how much of a partition's log is kept at most, in ms and bytes: -1 without bound.
+    pub fn retention(&self) -> (i64, i64) {
+        match self.keeps_all {
+            true => (-1, -1),
+            false => (self.retention_ms, self.retention_bytes),
+        }
     }
 
     /// Set one config by its Kafka name: for a topic to be created. The bounds are Kafka 4.3's
@@ -90,7 +101,7 @@ impl TopicConfig {
                     _ => return Err(one_of(name, "CreateTime or LogAppendTime", value)),
                 }
             }
-            "cleanup.policy" => cleanup_policy(value)?,
+            "cleanup.policy" => self.keeps_all = cleanup_policy(value)?,
             _ => inert(name, value)?,
         }
         Ok(())
@@ -105,7 +116,10 @@ impl TopicConfig {
             "CreateTime"
         };
         let mut all = vec![
-            ("cleanup.policy", "delete".into()),
+            (
+                "cleanup.policy",
+                if self.keeps_all { "" } else { "delete" }.into(),
+            ),
             ("flush.messages", self.flush_messages.to_string()),
             ("flush.ms", self.flush_ms.to_string()),
             ("max.message.bytes", self.max_message_bytes.to_string()),
@@ -216,8 +230,12 @@ fn inert(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-fn cleanup_policy(value: &str) -> Result<(), String> {
+/// Whether no policy removes anything: Kafka 4.3 takes an empty list.
+fn cleanup_policy(value: &str) -> Result<bool, String> {
     let name = "cleanup.policy";
+    if value.trim().is_empty() {
+        return Ok(true);
+    }
     let policies: Vec<&str> = value.split(',').map(str::trim).collect();
     if policies.contains(&"compact") {
         return Err(format!(
@@ -225,7 +243,7 @@ fn cleanup_policy(value: &str) -> Result<(), String> {
         ));
     }
     match policies.iter().all(|policy| *policy == "delete") {
-        true => Ok(()),
+        true => Ok(false),
         false => Err(one_of(name, "'delete'", value)),
     }
 }
@@ -265,6 +283,7 @@ mod tests {
             ("internal.segment.bytes", "1000"),
             ("retention.ms", " 5 "),
             ("cleanup.policy", "delete,delete"),
+            ("cleanup.policy", ""),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.index.bytes", "4"),
             ("unclean.leader.election.enable", "FALSE"),
@@ -289,6 +308,20 @@ mod tests {
         ] {
             assert!(!taken(name, value), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_removed() {
+        let mut config = TopicConfig::default();
+        for (name, value) in [("retention.ms", "5"), ("retention.bytes", "7")] {
+            config.set(name, value).expect("taken");
+        }
+        assert_eq!(config.retention(), (5, 7));
+        config.set("cleanup.policy", " ").expect("taken");
+        assert_eq!(config.retention(), (-1, -1));
+        assert!(config.list().contains(&("cleanup.policy", String::new())));
+        config.set("cleanup.policy", "delete").expect("taken");
+        assert_eq!(config.retention(), (5, 7));
     }
 
     #[test]

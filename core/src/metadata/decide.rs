@@ -243,7 +243,7 @@ fn check_new_topic(
     check_name(&topic.name).map_err(|text| (ErrorCode::InvalidTopic, text))?;
     if topic.name == CLUSTER_METADATA {
         let text = "this is the name of the cluster's own metadata".to_string();
-        return Err((ErrorCode::TopicAuthorizationFailed, text));
+        return Err((ErrorCode::InvalidRequest, text));
     }
     if image.names.contains_key(&topic.name) {
         let text = format!("topic '{}' already exists", topic.name);
@@ -263,19 +263,31 @@ fn check_new_topic(
         true => check_counts(config, topic)?,
         false => check_assignments(config, topic)?,
     };
-    let mut effective = TopicConfig::default();
-    for (name, value) in &topic.configs {
-        let none = || format!("{name} has no value");
-        let set = value.as_ref().ok_or_else(none);
-        set.and_then(|value| effective.set_new(name, value))
-            .map_err(|text| (ErrorCode::InvalidConfig, text))?;
-        let most = config.batch_bytes_max();
-        if name == "max.message.bytes" && effective.max_message_bytes as u64 > most {
-            let text = format!("{name} is at most {most} here: the journal holds no larger batch");
-            return Err((ErrorCode::InvalidConfig, text));
-        }
-    }
+    let effective = check_configs(config, topic)?;
     Ok((partitions, effective))
+}
+
+/// Of a key that is named twice the last value counts, but none may be null: as in Kafka 4.3.
+fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refusal> {
+    let invalid = |text| (ErrorCode::InvalidConfig, text);
+    if let Some((name, _)) = topic.configs.iter().find(|(_, value)| value.is_none()) {
+        return Err(invalid(format!("{name} has no value")));
+    }
+    let mut effective = TopicConfig::default();
+    for (name, value) in set_configs(topic) {
+        effective.set_new(&name, &value).map_err(invalid)?;
+    }
+    let most = config.batch_bytes_max();
+    let set = topic
+        .configs
+        .iter()
+        .any(|(name, _)| name == "max.message.bytes");
+    if set && effective.max_message_bytes as u64 > most {
+        let name = "max.message.bytes";
+        let text = format!("{name} is at most {most} here: the journal holds no larger batch");
+        return Err(invalid(text));
+    }
+    Ok(effective)
 }
 
 fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
@@ -317,57 +329,113 @@ fn check_assignments(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> 
     Ok(indexes.len() as u32)
 }
 
+/// What a deletion does about one of its entries.
+enum Deletion {
+    /// The topic goes.
+    Topic(Uuid),
+    /// It is answered by another entry.
+    Told,
+    /// Nothing goes; the topic as the answer names it.
+    Refused(TopicRef, ErrorCode, &'static str),
+}
+
+/// The topics that a deletion names, and how often: Kafka 4.3 deletes none that is named twice, by its
+/// name, by its id or once by each, and answers INVALID_REQUEST once for it
+/// (`ControllerApis.deleteTopics`).
+struct Deletions<'a> {
+    image: &'a Image,
+    names_twice: BTreeSet<&'a str>,
+    ids_twice: BTreeSet<Uuid>,
+    /// Ids that are given, doubled or not.
+    ids: BTreeSet<Uuid>,
+    /// Ids of the topics that a name stands for which is given once.
+    named: BTreeSet<Uuid>,
+    told: BTreeSet<&'a TopicRef>,
+}
+
+const NAMED_TWICE: &str = "the topic is named twice";
+
+impl<'a> Deletions<'a> {
+    fn of(image: &'a Image, topics: &'a [TopicRef]) -> Deletions<'a> {
+        let by_name = topics
+            .iter()
+            .filter(|topic| topic.id.is_zero() && !topic.name.is_empty());
+        let by_id = topics
+            .iter()
+            .filter(|topic| topic.name.is_empty() && !topic.id.is_zero());
+        let names_twice = doubled(by_name.clone().map(|topic| &topic.name[..]));
+        let once = by_name.filter(|topic| !names_twice.contains(&topic.name[..]));
+        let named = once.filter_map(|topic| image.names.get(&topic.name).copied());
+        Deletions {
+            image,
+            ids_twice: doubled(by_id.clone().map(|topic| topic.id)),
+            ids: by_id.map(|topic| topic.id).collect(),
+            named: named.collect(),
+            names_twice,
+            told: BTreeSet::new(),
+        }
+    }
+
+    fn judge(&mut self, wanted: &'a TopicRef) -> Deletion {
+        let refused = |code, text| Deletion::Refused(wanted.clone(), code, text);
+        let invalid = |text| refused(ErrorCode::InvalidRequest, text);
+        let by_name = match (wanted.name.is_empty(), wanted.id.is_zero()) {
+            (true, true) => return invalid("neither a name nor an id is given"),
+            (false, false) => return invalid("both a name and an id are given"),
+            (by_id, _) => !by_id,
+        };
+        let twice = match by_name {
+            true => self.names_twice.contains(&wanted.name[..]),
+            false => self.ids_twice.contains(&wanted.id),
+        };
+        if twice {
+            return match self.told.insert(wanted) {
+                true => invalid(NAMED_TWICE),
+                false => Deletion::Told,
+            };
+        }
+        if !by_name {
+            return match self.image.topics.contains_key(&wanted.id) {
+                // The entry with the name answers for both.
+                true if self.named.contains(&wanted.id) => Deletion::Told,
+                true => Deletion::Topic(wanted.id),
+                false => refused(ErrorCode::UnknownTopicId, "no such topic"),
+            };
+        }
+        match self.image.names.get(&wanted.name).copied() {
+            None => refused(ErrorCode::UnknownTopicOrPartition, "no such topic"),
+            Some(id) if self.ids.contains(&id) => {
+                let name = wanted.name.clone();
+                Deletion::Refused(
+                    TopicRef { name, id },
+                    ErrorCode::InvalidRequest,
+                    NAMED_TWICE,
+                )
+            }
+            Some(id) => Deletion::Topic(id),
+        }
+    }
+}
+
 fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision {
     let mut records: Vec<Record> = Vec::new();
     let mut topics = Vec::new();
-    let twice = doubled(request.topics.iter());
-    let (mut told, mut removed) = (BTreeSet::new(), BTreeSet::new());
+    let mut deletions = Deletions::of(image, &request.topics);
     for wanted in &request.topics {
-        let outcome = if twice.contains(wanted) {
-            if !told.insert(wanted) {
-                continue;
-            }
-            Err((ErrorCode::InvalidRequest, "the topic is named twice"))
-        } else {
-            check_deletion(image, wanted)
-        };
-        // Once by its name and once by its id: the second is in the way of the first.
-        let outcome = outcome.and_then(|id| match removed.insert(id) {
-            true => Ok(id),
-            false => Err((ErrorCode::InvalidRequest, "the topic is named twice")),
-        });
-        topics.push(match outcome {
-            Ok(id) => {
+        topics.push(match deletions.judge(wanted) {
+            Deletion::Told => continue,
+            Deletion::Topic(id) => {
                 records.push(Record::RemoveTopic { id });
                 let known = image.topics.get(&id);
                 let name = known.map(|topic| topic.name.clone()).unwrap_or_default();
                 (TopicRef { name, id }, ErrorCode::None, None)
             }
-            Err((code, text)) => (wanted.clone(), code, Some(text.to_string())),
+            Deletion::Refused(topic, code, text) => (topic, code, Some(text.to_string())),
         });
     }
     Decision {
         records,
         response: Response::DeleteTopics(DeleteTopicsResponse { topics }),
-    }
-}
-
-fn check_deletion(image: &Image, wanted: &TopicRef) -> Result<Uuid, (ErrorCode, &'static str)> {
-    match (wanted.name.is_empty(), wanted.id.is_zero()) {
-        (true, true) => Err((
-            ErrorCode::InvalidRequest,
-            "neither a name nor an id is given",
-        )),
-        (false, false) => Err((ErrorCode::InvalidRequest, "both a name and an id are given")),
-        (true, false) => match image.topics.contains_key(&wanted.id) {
-            true => Ok(wanted.id),
-            false => Err((ErrorCode::UnknownTopicId, "no such topic")),
-        },
-        (false, true) => image
-            .names
-            .get(&wanted.name)
-            .copied()
-            .ok_or((ErrorCode::UnknownTopicOrPartition, "no such topic")),
     }
 }
 
@@ -445,3 +513,6 @@ fn check_growth(
     }
     Ok((id, added))
 }
+
+#[cfg(test)]
+mod tests;

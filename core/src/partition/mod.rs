@@ -13,7 +13,7 @@ mod write_behind;
 mod youngest;
 
 pub use append::{admit_checked, is_compressed, is_zstd, Admitted, AppendError, Appended};
-pub use producers::{Producers, Verdict, PRODUCER_WINDOW};
+pub use producers::{Producers, Verdict, PRODUCERS_MAX, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use retain::Retention;
 pub use write_behind::Job;

@@ -12,6 +12,11 @@ use crate::error_code::ErrorCode;
 /// Batches remembered per producer: as many as a client keeps in flight.
 pub const PRODUCER_WINDOW: usize = 5;
 
+/// Producers remembered per partition. Each costs its client one batch and us some 200 bytes in memory
+/// and in every manifest; Kafka has no bound but time. One that is forgotten is taken back at any
+/// sequence, so only a batch sent again after so many other producers could be written twice.
+pub const PRODUCERS_MAX: usize = 5_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Appended {
     first_sequence: i32,
@@ -78,6 +83,10 @@ impl Producers {
 
     /// A batch was appended.
     pub fn record(&mut self, head: &BatchHead, now_ms: i64) {
+        self.record_within(PRODUCERS_MAX, head, now_ms);
+    }
+
+    fn record_within(&mut self, max: usize, head: &BatchHead, now_ms: i64) {
         let producer = self.table.entry(head.producer_id).or_default();
         if producer.epoch != head.producer_epoch {
             producer.window.clear();
@@ -93,6 +102,21 @@ impl Producers {
             base_offset: head.base_offset,
             next_offset: head.next_offset(),
         });
+        if self.table.len() > max {
+            self.forget_oldest(max);
+        }
+    }
+
+    /// Keep the nine tenths of `max` that appended last. By offset and not by time, so that a replay
+    /// from any manifest forgets the same ones.
+    fn forget_oldest(&mut self, max: usize) {
+        let last = |producer: &Producer| producer.window.back().map(|batch| batch.base_offset);
+        let mut offsets: Vec<Option<i64>> = self.table.values().map(last).collect();
+        let surplus = offsets.len().saturating_sub((max - max / 10).max(1));
+        let (_, oldest_kept, _) = offsets.select_nth_unstable(surplus);
+        let oldest_kept = *oldest_kept;
+        self.table
+            .retain(|_, producer| last(producer) >= oldest_kept);
     }
 
     /// Forget producers not seen since `before_ms` (`producer.id.expiration.ms`).
@@ -261,6 +285,41 @@ mod tests {
             Verdict::Duplicate(3, 4)
         );
         assert_eq!(producers.judge(&of(1, head(0, 2, 0))), GAP);
+    }
+
+    #[test]
+    fn too_many_producers_are_forgotten_oldest_first_and_a_replay_forgets_the_same() {
+        let (max, mut offset) = (20, 0);
+        let mut batches = Vec::new();
+        for round in 0..300_i64 {
+            // Producer 1 goes on all the time; each other appends twice, and a while later once more.
+            for id in [1, 1_000 + round, 1_000 + round, 1_000 - 3 + round] {
+                let spec = head(0, offset as i32, offset);
+                batches.push(BatchHead {
+                    producer_id: id,
+                    ..spec
+                });
+                offset += 2;
+            }
+        }
+        let fold = |mut producers: Producers, batches: &[BatchHead]| {
+            for batch in batches {
+                producers.record_within(max, batch, 7);
+                assert!(producers.table.len() <= max);
+            }
+            producers
+        };
+        let whole = fold(Producers::default(), &batches);
+        assert!(whole.table.len() >= max - max / 10);
+        assert!(whole.table.contains_key(&1) && whole.table.contains_key(&1_299));
+        assert!(!whole.table.contains_key(&1_000));
+        for cut in 0..batches.len() {
+            // The table as a manifest holds it, and the batches that follow it in the journal.
+            let mut out = BytesMut::new();
+            fold(Producers::default(), &batches[..cut]).encode(&mut out);
+            let manifest = Producers::decode(&mut out.freeze()).expect("a table");
+            assert_eq!(fold(manifest, &batches[cut..]), whole, "cut at {cut}");
+        }
     }
 
     #[test]

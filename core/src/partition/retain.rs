@@ -113,7 +113,7 @@ impl Replica {
         // Kafka would have rolled while it was filled: written behind it becomes several segments.
         let spans = share.last_ms.saturating_sub(share.begun_ms) >= self.config.segment_ms;
         // Nothing is younger than its first append says, so the tail is rarely gone through.
-        let limit = self.config.retention_ms;
+        let (limit, _) = self.config.retention();
         let may_be_old = limit >= 0 && (trust || now_ms.saturating_sub(share.begun_ms) > limit);
         if may_be_old {
             let times = self.tail.iter().map(|batch| batch.row.max_timestamp);
@@ -140,8 +140,8 @@ impl Replica {
                 .clamp(share.begun_ms, share.last_ms.max(share.begun_ms)),
         };
         let age = now_ms.saturating_sub(time);
-        let old = self.config.retention_ms >= 0 && age > self.config.retention_ms;
-        let limit = self.config.retention_bytes;
+        let (most_ms, limit) = self.config.retention();
+        let old = most_ms >= 0 && age > most_ms;
         old || (limit >= 0 && bytes.saturating_sub(share.size) >= limit as u64)
     }
 
@@ -174,5 +174,82 @@ impl Replica {
         }
         self.manifest_owed |= dropped > 0 || self.passed() > 0;
         dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{build_batch, parse_head, BatchSpec, HEAD_LEN};
+    use crate::ids::{PartitionId, Uuid};
+
+    /// Of block 1 at 1,000 ms, of block 2 at 2,000 and so on; what is only staged, now.
+    fn written(seq: u64) -> i64 {
+        match seq {
+            0 => 9_000,
+            seq => seq as i64 * 1_000,
+        }
+    }
+
+    /// One record per batch, each in a block of its own and as old as that; `durable` of them are.
+    fn with_tail(batches: u64, durable: i64) -> Replica {
+        let id = PartitionId {
+            topic: Uuid([7; 16]),
+            index: 0,
+        };
+        let mut replica = Replica::empty(id, Uuid([1; 16]), "topics/a-0".into());
+        for seq in 1..=batches {
+            let batch = build_batch(BatchSpec::plain(written(seq)), &[(None, b"a")]);
+            let mut head = parse_head(&batch).expect("a head");
+            head.base_offset = seq as i64 - 1;
+            let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
+            replica.push_tail(&head, 0, pieces, seq);
+        }
+        (replica.durable_end, replica.high_watermark) = (durable, durable);
+        replica
+    }
+
+    fn start(replica: &Replica, now_ms: i64) -> Option<i64> {
+        replica.retention(now_ms, &written, false).start
+    }
+
+    #[test]
+    fn a_record_is_kept_for_retention_ms_and_not_longer() {
+        // `LogSegment` goes if now - its largest timestamp > retention.ms (`UnifiedLog.java`).
+        let mut replica = with_tail(3, 3);
+        replica.config.retention_ms = 5_000;
+        assert_eq!(start(&replica, 8_000), None);
+        assert_eq!(start(&replica, 8_001), Some(3));
+        replica.config.retention_ms = -1;
+        assert_eq!(start(&replica, i64::MAX), None);
+    }
+
+    #[test]
+    fn nothing_goes_that_is_not_below_the_high_watermark() {
+        let mut replica = with_tail(3, 2);
+        (replica.config.retention_ms, replica.config.segment_ms) = (1, 10_000);
+        let due = replica.retention(60_000, &written, false);
+        assert_eq!((due.start, due.write_behind), (None, true), "it rolls");
+        replica.high_watermark = 3;
+        assert_eq!(start(&replica, 60_000), Some(3));
+        // Segments hold what is durable here, and yet one may end above what all replicas hold.
+        let segment = |base: i64, end: i64| Segment {
+            base,
+            end,
+            size: 100,
+            row_count: 1,
+            max_timestamp: 3_000,
+            begun_ms: 1_000,
+            last_ms: 3_000,
+            rows: None,
+        };
+        replica.segments = vec![segment(0, 2), segment(2, 3)];
+        replica.tail.clear();
+        for (watermark, wanted) in [(1, None), (2, Some(2)), (3, Some(3))] {
+            replica.high_watermark = watermark;
+            assert_eq!(start(&replica, 60_000), wanted, "{watermark}");
+        }
+        replica.log_start = 3;
+        assert_eq!(start(&replica, 60_000), None, "it is there already");
     }
 }

@@ -55,12 +55,15 @@ impl Shard {
         if ledger < horizon {
             self.stage_snapshot();
         }
-        self.carry_drops(horizon);
+        let oldest_of_all = first.min(ledger);
+        self.carry_drops(horizon, oldest_of_all);
         for (seq, id) in oldest {
-            if seq >= horizon || self.journal.jobs >= self.journal.jobs_max() {
+            let holds_the_tail = seq == oldest_of_all;
+            let enough = self.journal.jobs >= self.journal.jobs_max() && !holds_the_tail;
+            if seq >= horizon || enough {
                 break;
             }
-            self.checkpoint_one(now, id, out);
+            self.checkpoint_one(now, id, holds_the_tail, out);
         }
         if self.journal.disk_full {
             self.try_disk(now, out);
@@ -86,15 +89,20 @@ impl Shard {
         }
     }
 
-    fn checkpoint_one(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+    fn checkpoint_one(
+        &mut self,
+        now: Now,
+        id: PartitionId,
+        holds_the_tail: bool,
+        out: &mut Effects,
+    ) {
         let idle = |replica: &&mut Replica| replica.job.is_none() && !replica.manifest_pending;
         let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
             return;
         };
-        // What is staged is on its way; more of it would only wait behind it. A write-behind does not.
-        let crowded = self.journal.staged_bytes > self.journal.block_bytes_max() / 2;
         if replica.tail.len() == replica.passed() {
-            if !crowded {
+            // In a nearly full ring nothing goes out until whatever holds its oldest block is staged.
+            if holds_the_tail || !self.journal.is_crowded() {
                 self.stage_manifest(id, None);
             }
             return;
@@ -223,10 +231,11 @@ impl Shard {
 
     /// Manifests that only drop segments or note a new log start.
     fn owed_manifests(&mut self) {
-        // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and does.
-        let roomy = self.journal.has_room_for_admin();
         let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
         for id in owed {
+            // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and
+            // does. Each manifest staged leaves less room for the next.
+            let roomy = self.journal.has_room_for_admin();
             match self.replicas.get(&id) {
                 Some(replica) if replica.job.is_some() || replica.manifest_pending => {
                     self.owed.insert(id);

@@ -28,6 +28,8 @@ const RETRY_AFTER_MS: u64 = 5_000;
 enum Step {
     /// It has not begun, or begins again.
     Waiting,
+    /// It is being given to another shard.
+    SentOff,
     /// Looking for what is in it.
     Listing,
     /// So many files are being unlinked; one of them may have failed.
@@ -100,6 +102,31 @@ impl Dropping {
         self.rows.is_empty()
     }
 
+    /// Folders that another shard is to remove; those being worked on follow if that fails.
+    pub fn send_off(&mut self) -> Vec<(PartitionId, Path)> {
+        let mut sent = Vec::new();
+        for (_, id) in std::mem::take(&mut self.waiting) {
+            if let Some(row) = self.rows.get_mut(&id) {
+                row.step = Step::SentOff;
+                sent.extend(row.dir.clone().map(|dir| (id, dir)));
+            }
+        }
+        sent
+    }
+
+    /// This journal durably says that the folder is to be removed.
+    pub fn is_durable(&self, id: PartitionId) -> bool {
+        self.rows.get(&id).is_some_and(|row| row.durable)
+    }
+
+    /// The removal is durable elsewhere.
+    pub fn forget(&mut self, id: PartitionId) {
+        let sent = |row: &Dropped| row.step == Step::SentOff;
+        if self.rows.get(&id).is_some_and(sent) {
+            self.rows.remove(&id);
+        }
+    }
+
     /// When a removal is to be tried again.
     pub fn deadline(&self) -> Option<Instant> {
         let room = self.active < ACTIVE_MAX;
@@ -111,10 +138,19 @@ impl Dropping {
 impl Shard {
     /// The partition is gone: the journal says so next. `moved` if its files are in use elsewhere.
     pub(super) fn stage_drop(&mut self, replica: &Replica, moved: bool) {
-        let id = replica.id;
+        let dir = (!moved).then(|| replica.dir.as_str().into());
+        self.stage_gone(replica.id, dir, replica.oldest_seq());
+    }
+
+    /// The folder is to be removed, of a partition that was never in this journal.
+    pub(super) fn stage_removal(&mut self, id: PartitionId, dir: Path) {
+        self.stage_gone(id, Some(dir), 0);
+    }
+
+    fn stage_gone(&mut self, id: PartitionId, dir: Option<Path>, oldest: u64) {
         let row = Dropped {
-            dir: (!moved).then(|| replica.dir.as_str().into()),
-            oldest: replica.oldest_seq(),
+            dir,
+            oldest,
             durable: false,
             staged: false,
             step: Step::Waiting,
@@ -163,15 +199,15 @@ impl Shard {
     }
 
     /// Folders that take their time do not hold up the ring: their frames go into its head once more.
-    pub(super) fn carry_drops(&mut self, horizon: u64) {
+    /// `oldest`: the block that keeps the ring from being freed, for which nothing waits.
+    pub(super) fn carry_drops(&mut self, horizon: u64, oldest: u64) {
         let rows = self.journal.dropping.rows.iter();
         let old = rows.filter(|(_, row)| row.durable && !row.staged && row.oldest < horizon);
-        let old: Vec<PartitionId> = old.map(|(id, _)| *id).collect();
-        for id in old {
-            if self.journal.staged_bytes > self.journal.block_bytes_max() / 2 {
-                return;
+        let old: Vec<(PartitionId, u64)> = old.map(|(id, row)| (*id, row.oldest)).collect();
+        for (id, seq) in old {
+            if seq == oldest || !self.journal.is_crowded() {
+                self.stage_drop_frame(id);
             }
-            self.stage_drop_frame(id);
         }
     }
 
@@ -268,7 +304,7 @@ impl Shard {
                 dropping.active -= 1;
                 dropping.removed.push(id);
             }
-            (Step::Waiting | Step::Removed, _) => {}
+            (Step::Waiting | Step::SentOff | Step::Removed, _) => {}
             (Step::Listing | Step::Removing, _) => self.removal_failed(now, id, out),
         }
     }

@@ -120,9 +120,13 @@ impl Shard {
             return self.drop_call(token, out);
         }
         let bytes = fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
-        let cut = fetch.granted < fetch.max_bytes;
-        // Less than the client wants for want of room is not too little.
-        let enough = bytes >= fetch.min_bytes || (cut && bytes > 0) || fetch.layout.any_error();
+        // What the client wants and there is no room for is not waited for. Half of what was granted
+        // is as good as all of it: it ends at a batch.
+        let least = match fetch.granted < fetch.max_bytes {
+            true => fetch.min_bytes.min((fetch.granted / 2).max(1)),
+            false => fetch.min_bytes,
+        };
+        let enough = bytes >= least || fetch.layout.any_error();
         if enough || fetch.last {
             let response = fetch.layout.take();
             return self.reply(now, token, response, out);

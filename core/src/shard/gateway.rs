@@ -395,15 +395,17 @@ impl Shard {
         let conn = call.conn;
         match &mut call.kind {
             Kind::Parts { layout, silent } => {
-                let failed = *silent && layout.any_error();
+                if *silent && layout.any_error() {
+                    // The call is never answered, so nothing that was asked after it leaves before
+                    // the connection is closed.
+                    self.close(conn, CloseReason::UnansweredFailure, out);
+                    return self.drop_call(token, out);
+                }
                 let response = match silent {
                     true => Response::Nothing,
                     false => layout.take(),
                 };
                 self.reply(now, token, response, out);
-                if failed {
-                    self.close(conn, CloseReason::UnansweredFailure, out);
-                }
             }
             Kind::Fetch(_) => self.fetch_joined(now, token, out),
             Kind::Answered => self.drop_answered(token, out),

@@ -199,6 +199,11 @@ impl Journal {
         self.ring.leaves(pages, self.ring.capacity / 8)
     }
 
+    /// What is staged is on its way; more of it would only wait behind it.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.staged_bytes > self.block_bytes_max() / 2
+    }
+
     pub(super) fn jobs_max(&self) -> usize {
         JOBS_MIN + (self.ring.capacity / PAGES_PER_JOB) as usize
     }
@@ -475,7 +480,10 @@ impl Shard {
             Mark::LogStart(id, offset, reply) => self.log_start_durable(id, offset, reply, out),
             Mark::Arrived(id) => self.arrived(id, out),
             Mark::MovedOut(id) => self.moved_out(id, seq),
-            Mark::Dropped(id) => self.drop_durable(id, seq),
+            Mark::Dropped(id) => {
+                self.drop_durable(id, seq);
+                self.arrived(id, out);
+            }
             Mark::Founded => self.tell_opened(false, out),
             Mark::Ledger(offset) => self.ledger_durable(offset, out),
             Mark::Snapshot => {

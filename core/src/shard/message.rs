@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::api::*;
+use crate::disk::Path;
 use crate::ids::PartitionId;
 use crate::metadata::Record;
 
@@ -64,7 +65,14 @@ pub enum NeighbourMessage {
         /// All there is to know of it.
         manifest: Bytes,
     },
-    /// It is durable in the receiver's journal.
+    /// The folder of a partition that is gone is the receiver's to remove.
+    MoveRemoval {
+        /// Which.
+        partition: PartitionId,
+        /// The folder.
+        dir: Path,
+    },
+    /// The partition, or the removal, is durable in the other's journal.
     Moved {
         /// Which.
         partition: PartitionId,

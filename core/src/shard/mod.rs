@@ -446,6 +446,9 @@ impl Shard {
                 partition,
                 manifest,
             } => self.arrives(from, partition, manifest, out),
+            NeighbourMessage::MoveRemoval { partition, dir } => {
+                self.removal_arrives(from, partition, dir, out);
+            }
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
             NeighbourMessage::Drained => self.heard_drained(from),

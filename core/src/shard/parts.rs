@@ -163,6 +163,18 @@ fn resolve(image: &Image, topic: &TopicRef, index: i32) -> Result<PartitionId, E
     }
 }
 
+/// The same for a topic's name and its id.
+fn one_name(image: &Image, topic: &TopicRef) -> TopicRef {
+    let by_name = topic.id.is_zero().then(|| image.names.get(&topic.name));
+    match by_name.flatten() {
+        None if topic.id.is_zero() => topic.clone(),
+        known => TopicRef {
+            name: String::new(),
+            id: known.copied().unwrap_or(topic.id),
+        },
+    }
+}
+
 /// Partitions that a ListOffsets names twice: Kafka answers each once, INVALID_REQUEST
 /// (`ListOffsetsRequest.duplicatePartitions`).
 fn twice_asked(
@@ -344,11 +356,11 @@ impl Shard {
                 .collect()
             }
         };
-        // A topic that is asked for twice is listed once.
+        // A topic that is asked for twice is listed once, also if once by its name and once by its id.
         let mut told = BTreeSet::new();
         let topics = wanted
             .into_iter()
-            .filter(|topic| told.insert(topic.clone()))
+            .filter(|topic| told.insert(one_name(image, topic)))
             .map(|topic| self.describe_topic(image, topic))
             .collect();
         MetadataResponse {
@@ -402,3 +414,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

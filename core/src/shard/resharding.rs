@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::journaling::Mark;
 use super::{NeighbourMessage, Purpose, Shard, Stage};
 use crate::contract::{Effects, Halt};
-use crate::disk::{DiskRequest, DiskResult};
+use crate::disk::{DiskRequest, DiskResult, Path};
 use crate::ids::{PartitionId, ShardId};
 use crate::log::frame::Frame;
 use crate::metadata::shard_of;
@@ -85,8 +85,12 @@ impl Shard {
                 self.start_job(now, id, out);
             }
         }
-        // A journal that goes takes its frames with it: folders are removed before.
+        // A journal that goes takes its frames with it. A folder that cannot be removed must not hold
+        // up the start: a shard that stays goes on trying.
         let unwanted = self.config.shard.0 >= self.config.shards;
+        if unwanted {
+            self.send_removals(out);
+        }
         let owes = unwanted && !self.journal.dropping.is_empty();
         let settled =
             |settling: &&mut Settling| settling.here.is_empty() && !settling.done && !owes;
@@ -159,10 +163,37 @@ impl Shard {
         }
     }
 
-    /// A partition is durable in its new home: this journal forgets it. Its files stay.
+    fn send_removals(&mut self, out: &mut Effects) {
+        for (id, dir) in self.journal.dropping.send_off() {
+            let home = ShardId(shard_of(id, self.config.shards));
+            let message = NeighbourMessage::MoveRemoval { partition: id, dir };
+            self.tell(home, message, out);
+        }
+    }
+
+    /// A folder is this shard's to remove from now on.
+    pub(super) fn removal_arrives(
+        &mut self,
+        from: ShardId,
+        id: PartitionId,
+        dir: Path,
+        out: &mut Effects,
+    ) {
+        if self.journal.dropping.is_durable(id) {
+            return self.tell(from, NeighbourMessage::Moved { partition: id }, out);
+        }
+        let senders = self.arrivals.entry(id).or_default();
+        senders.push(from);
+        if senders.len() == 1 {
+            self.stage_removal(id, dir);
+        }
+    }
+
+    /// A partition is durable in its new home: this journal forgets it. Its files stay. Or a removal.
     pub(super) fn moved(&mut self, id: PartitionId) {
-        if let Some(replica) = self.replicas.remove(&id) {
-            self.stage_drop(&replica, true);
+        match self.replicas.remove(&id) {
+            Some(replica) => self.stage_drop(&replica, true),
+            None => self.journal.dropping.forget(id),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 
 use super::compression::open;
 use super::WorkResult;
-use crate::batch::{BatchHead, Tally, TimeBounds, ATTRIBUTE_COMPRESSION};
+use crate::batch::{narrow, BatchHead, Tally, TimeBounds, ATTRIBUTE_COMPRESSION};
 use crate::codec::Malformed;
 
 /// Records up to this size are looked at where they stand in the buffer, larger ones piece by piece.
@@ -34,15 +34,21 @@ pub(super) fn check_batch(
 }
 
 /// An lz4 frame ends with an empty block, and a checksum if its flags say so. Our decoder takes the end
-/// of the bytes for that as well; Kafka's fails there, and so would every consumer. The blocks are
-/// passed over by their lengths; whether they hold what they should the decoder sees.
+/// of the bytes for that as well; Kafka's fails there, and so would every consumer. Nor does Kafka's
+/// read blocks that lean on those before them (`Lz4BlockInputStream`), as other writers make by default:
+/// no Java consumer would get past them. The blocks are passed over by their lengths; whether they hold
+/// what they should the decoder sees.
 fn is_one_whole_frame(frame: &[u8]) -> bool {
+    const INDEPENDENT_BLOCKS: u8 = 1 << 5;
     const BLOCK_CHECKSUM: u8 = 1 << 4;
     const CONTENT_SIZE: u8 = 1 << 3;
     const CONTENT_CHECKSUM: u8 = 1 << 2;
     const DICTIONARY_ID: u8 = 1;
     const STORED_PLAIN: u32 = 1 << 31;
-    let Some(flags) = frame.get(4).copied() else {
+    let Some(flags) = frame
+        .get(4)
+        .filter(|flags| **flags & INDEPENDENT_BLOCKS != 0)
+    else {
         return false;
     };
     let if_set = |flag: u8, size: usize| if flags & flag != 0 { size } else { 0 };
@@ -168,6 +174,13 @@ impl<R: Read> Walk<R> {
         Err(Malformed("a varint is too long").into())
     }
 
+    /// A number of 32 bits.
+    fn narrow_varint(&mut self) -> Result<i64, Stopped> {
+        let before = self.taken;
+        let value = self.varint()?;
+        Ok(narrow(value, (self.taken - before) as usize)?)
+    }
+
     fn skip(&mut self, mut count: u64) -> Result<(), Stopped> {
         while count > 0 {
             if self.from == self.to && self.fill()? == 0 {
@@ -181,7 +194,7 @@ impl<R: Read> Walk<R> {
     }
 
     fn record(&mut self, tally: &mut Tally) -> Result<(), Stopped> {
-        let length = u64::try_from(self.varint()?);
+        let length = u64::try_from(self.narrow_varint()?);
         let length = length.map_err(|_| Malformed("a record's length is negative"))?;
         if length > self.buffer.len() as u64 {
             return self.large_record(length, tally);
@@ -206,10 +219,10 @@ impl<R: Read> Walk<R> {
     fn large_record(&mut self, left: u64, tally: &mut Tally) -> Result<(), Stopped> {
         let mut record = Large { walk: self, left };
         record.skip(1)?;
-        let (time_delta, offset_delta) = (record.varint()?, record.varint()?);
+        let (time_delta, offset_delta) = (record.varint()?, record.narrow_varint()?);
         record.field()?;
         record.field()?;
-        let headers = record.varint()?;
+        let headers = record.narrow_varint()?;
         if headers < 0 {
             return Err(Malformed("the number of headers is negative").into());
         }
@@ -246,6 +259,12 @@ impl<R: Read> Large<'_, R> {
         Ok(value)
     }
 
+    fn narrow_varint(&mut self) -> Result<i64, Stopped> {
+        let before = self.left;
+        let value = self.varint()?;
+        Ok(narrow(value, (before - self.left) as usize)?)
+    }
+
     fn skip(&mut self, count: u64) -> Result<(), Stopped> {
         self.spend(count)?;
         self.walk.skip(count)
@@ -253,7 +272,7 @@ impl<R: Read> Large<'_, R> {
 
     /// A nullable field; false if it is null.
     fn field(&mut self) -> Result<bool, Stopped> {
-        match self.varint()? {
+        match self.narrow_varint()? {
             -1 => Ok(false),
             length => {
                 let length = u64::try_from(length).map_err(|_| Malformed("a field's length"))?;
@@ -416,6 +435,22 @@ mod tests {
             }
         }
         assert_eq!(check(5, 2, &plain), WorkResult::Unreadable);
+    }
+
+    #[test]
+    fn an_lz4_frame_whose_blocks_lean_on_each_other_is_refused() {
+        use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
+        use std::io::Write as _;
+        let plain = records(&[record(0, 0, &[9; 300_000], &[0])]);
+        for (mode, wanted) in [
+            (BlockMode::Independent, youngest(1000)),
+            (BlockMode::Linked, WorkResult::Unreadable),
+        ] {
+            let info = FrameInfo::new().block_mode(mode);
+            let mut out = FrameEncoder::with_frame_info(info, Vec::new());
+            out.write_all(&plain).expect("memory");
+            assert_eq!(check(3, 1, &out.finish().expect("memory")), wanted);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Inputs for decoders, for the tests of core and net alike.
 
+#![allow(clippy::disallowed_methods, reason = "a test reads the kept corpus")]
+
 use std::fs;
 use std::path::PathBuf;
 

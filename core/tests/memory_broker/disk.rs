@@ -18,6 +18,8 @@ pub struct Disk {
     pub stuck: Option<String>,
     /// Folders that were made.
     pub dirs: BTreeSet<String>,
+    /// Files and folders that are gone and, as their folder was not synced since, would be back.
+    pub removed: BTreeSet<String>,
 }
 
 impl Disk {
@@ -36,6 +38,30 @@ impl Disk {
         bytes.resize(bytes.len().max(end), 0);
         bytes[offset..end].copy_from_slice(data);
         Ok(())
+    }
+
+    /// What is gone from this folder stays gone.
+    fn sync_dir(&mut self, dir: &str) {
+        let within = |path: &String| {
+            path.rsplit_once('/')
+                .is_some_and(|(parent, _)| parent == dir)
+        };
+        let (gone, rest): (BTreeSet<_>, _) = self.removed.iter().cloned().partition(within);
+        self.removed = rest;
+        for path in gone.iter().filter(|path| !self.files.contains_key(*path)) {
+            let below = format!("{path}/");
+            self.durable
+                .retain(|file, _| file != path && !file.starts_with(&below));
+        }
+    }
+
+    /// Power is cut and comes back.
+    #[allow(dead_code, reason = "not every test that has a disk cuts its power")]
+    pub fn cut_power(&mut self) {
+        self.files = self.durable.clone();
+        self.removed.clear();
+        let dirs = self.files.keys().filter_map(|path| path.rsplit_once('/'));
+        self.dirs.extend(dirs.map(|(dir, _)| dir.to_string()));
     }
 
     fn exists(&self, path: &str) -> bool {
@@ -94,14 +120,15 @@ impl Disk {
                 let bytes = self.files.get(&*file).ok_or(DiskError::Io)?;
                 self.durable.insert(file.to_string(), bytes.clone());
             }
-            DiskRequest::SyncMany { files, .. } => {
+            DiskRequest::SyncMany { files, dirs } => {
                 for file in files {
                     if self.files.contains_key(&*file) {
                         self.run(DiskRequest::Sync { file })?;
                     }
                 }
+                dirs.iter().for_each(|dir| self.sync_dir(dir));
             }
-            DiskRequest::SyncDir { .. } => {}
+            DiskRequest::SyncDir { dir } => self.sync_dir(&dir),
             DiskRequest::Truncate { file, len } => self
                 .files
                 .entry(file.to_string())
@@ -114,7 +141,7 @@ impl Disk {
             DiskRequest::Unlink { file } => {
                 self.unlinkable(&file)?;
                 self.files.remove(&*file);
-                self.durable.remove(&*file);
+                self.removed.insert(file.to_string());
             }
             DiskRequest::RemoveDir { dir } => {
                 self.unlinkable(&dir)?;
@@ -123,6 +150,7 @@ impl Disk {
                     return Err(DiskError::Io);
                 }
                 self.dirs.remove(&*dir);
+                self.removed.insert(dir.to_string());
             }
         }
         Ok(DiskDone::Done)

@@ -322,7 +322,7 @@ impl Broker {
                 self.what_was_told()
             }
             "power-cut" => {
-                self.disk.files = self.disk.durable.clone();
+                self.disk.cut_power();
                 self.boot(self.wanted);
                 self.what_was_told()
             }

@@ -42,7 +42,7 @@ pub fn create_topics_response<C: Codec>(c: &mut C, m: &mut CreateTopicsResponse)
         since(5, c, &mut topic.partitions, C::i32)?;
         since(5, c, &mut topic.replication_factor, C::i16)?;
         if v >= 5 {
-            c.array(&mut topic.configs, |c, (name, value, default)| {
+            c.array_or_null(&mut topic.configs, |c, (name, value, default)| {
                 c.string(name)?;
                 c.nullable_string(value)?;
                 c.bool(&mut false)?;

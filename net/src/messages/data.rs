@@ -123,8 +123,8 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;
             since(5, c, &mut part.log_start_offset, C::i64)?;
-            // Aborted transactions: none are served.
-            c.array(&mut Vec::new(), |c, producer: &mut i64| {
+            // Aborted transactions: none are served. Kafka answers null.
+            c.array_or_null(&mut Vec::new(), |c, producer: &mut i64| {
                 c.i64(producer)?;
                 c.i64(&mut 0)?;
                 c.tags()

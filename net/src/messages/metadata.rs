@@ -17,23 +17,13 @@ pub struct Address {
 
 pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     let v = c.version();
-    // v0 has no null: an empty list means all topics.
-    if v == 0 && !c.reading() {
-        m.topics.get_or_insert_default();
-    }
-    c.nullable_array(&mut m.topics, |c, topic| {
-        if v >= 10 {
-            c.uuid(&mut topic.id)?;
-            let mut name = Some(std::mem::take(&mut topic.name)).filter(|name| !name.is_empty());
-            c.nullable_string(&mut name)?;
-            topic.name = name.unwrap_or_default();
-        } else {
-            c.string(&mut topic.name)?;
-        }
-        c.tags()
-    })?;
-    if c.reading() && v == 0 {
-        m.topics = m.topics.take().filter(|topics| !topics.is_empty());
+    if v == 0 {
+        // It has no null: an empty list means all topics.
+        let mut topics = m.topics.take().unwrap_or_default();
+        c.array(&mut topics, |c, topic| c.string(&mut topic.name))?;
+        m.topics = Some(topics).filter(|topics| !topics.is_empty());
+    } else {
+        c.nullable_array(&mut m.topics, wanted)?;
     }
     if c.reading() && v < 4 {
         m.allow_auto_topic_creation = true;
@@ -46,6 +36,19 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     }
     if v >= 8 {
         c.bool(&mut false)?;
+    }
+    c.tags()
+}
+
+/// A topic that is asked for, from v1 on.
+fn wanted<C: Codec>(c: &mut C, topic: &mut TopicRef) -> Visit {
+    if c.version() >= 10 {
+        c.uuid(&mut topic.id)?;
+        let mut name = Some(std::mem::take(&mut topic.name)).filter(|name| !name.is_empty());
+        c.nullable_string(&mut name)?;
+        topic.name = name.unwrap_or_default();
+    } else {
+        c.string(&mut topic.name)?;
     }
     c.tags()
 }

@@ -24,7 +24,9 @@ pub fn refuse(key: i16, reader: &mut Reader) -> Result<Option<Vec<Bytes>>, Malfo
             handshake_response(&mut writer)?;
         }
         SASL_AUTHENTICATE => {
-            reader.records(&mut None)?;
+            let mut bytes = None;
+            reader.records(&mut bytes)?;
+            bytes.ok_or(Malformed("the client's bytes are null"))?;
             reader.tags()?;
             authenticate_response(&mut writer)?;
         }

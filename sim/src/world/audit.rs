@@ -183,7 +183,7 @@ impl World {
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);
         }
-        let loose = self.monitor.loose();
+        let loose = self.monitor.loose(None);
         let parts = self.history.partitions.keys().copied();
         for reading in fork.read_all(parts) {
             if let Some(text) = self.judge_reading(&reading, &loose) {

@@ -54,8 +54,8 @@ impl World {
         for client in 0..self.clients.len() {
             self.lose_connection(client);
         }
-        if std::mem::take(&mut self.sync_lost) {
-            self.lose_loose();
+        for shard in std::mem::take(&mut self.sync_lost) {
+            self.lose_loose(Some(shard));
         }
         let after = self.choices.between(10_000, 200_000);
         self.at(self.now_us + after, Event::Restart);
@@ -80,8 +80,7 @@ impl World {
                 DiskRequest::Read { .. } | DiskRequest::List { .. }
             );
             if !reads && self.choices.chance(1, 2) {
-                let _ = self.disk.run(&op.request);
-                self.mind_sync_errors(&op.request);
+                let _ = self.run_disk(&op.request);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Faults as they strike.
 
-use seedlog_core::disk::{DiskError, DiskRequest};
+use seedlog_core::disk::{DiskError, DiskRequest, DiskResult};
+use seedlog_core::ids::ShardId;
 
 use super::{path_of, Event, World};
 use crate::disk::BadRead;
@@ -51,10 +52,10 @@ impl World {
         }
     }
 
-    /// Power is cut, or a sync failed: of topics that opted out of syncing, nobody is owed what was not durable. A start
-    /// must say so before the loss shows.
-    pub(super) fn lose_loose(&mut self) {
-        for (part, durable) in self.monitor.loose() {
+    /// Power is cut, or a sync of one shard's journal failed: of topics that opted out of syncing, nobody
+    /// is owed what was not durable there. A start must say so before the loss shows.
+    pub(super) fn lose_loose(&mut self, of: Option<ShardId>) {
+        for (part, durable) in self.monitor.loose(of) {
             if self.history.part(part).max_acked >= durable {
                 self.mark("loose-at-stake");
             }
@@ -64,22 +65,26 @@ impl World {
             }
         }
         self.loss_told &= self.monitor.is_open();
-        self.monitor.rewind();
+        self.monitor.rewind(of);
     }
 
-    /// What a failed sync of a journal did not cover counts as written from now on, and is not.
-    pub(super) fn mind_sync_errors(&mut self, request: &DiskRequest) {
-        let failed = self.disk.fired.last() == Some(&"sync-error");
+    /// The disk carries it out. What a failed sync of a journal did not cover counts as written from
+    /// then on, and is not.
+    pub(super) fn run_disk(&mut self, request: &DiskRequest) -> DiskResult {
+        let before = self.disk.fired.len();
+        let result = self.disk.run(request);
+        let failed = self.disk.fired[before..].contains(&"sync-error");
         let file = match request {
             DiskRequest::SyncMany { files, .. } => files.first().map_or("", |file| file),
             request => path_of(request),
         };
-        if failed && file.starts_with("journal/") {
+        if let Some(shard) = journal_of(file).filter(|_| failed) {
             // Until the broker hears of it, it goes on acknowledging what is written, and that is lost
             // with the rest when it stops.
-            self.sync_lost = true;
-            self.lose_loose();
+            self.sync_lost.insert(shard);
+            self.lose_loose(Some(shard));
         }
+        result
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {
@@ -96,7 +101,7 @@ impl World {
                 self.mark("power-loss");
                 self.count_cut();
                 self.stop_broker();
-                self.lose_loose();
+                self.lose_loose(None);
                 let mut cut = Choices::new(fault.value, "cut", self.plan.seed);
                 self.disk.power_loss(&mut cut);
                 for name in std::mem::take(&mut self.disk.fired) {
@@ -151,4 +156,10 @@ impl World {
             FaultKind::MisdirectedRead => self.disk.bad_read = Some(BadRead::Misdirected),
         }
     }
+}
+
+/// The shard whose journal this file is.
+fn journal_of(file: &str) -> Option<ShardId> {
+    let name = file.strip_prefix("journal/shard-")?;
+    name.strip_suffix(".ring")?.parse().ok().map(ShardId)
 }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use seedlog_core::ids::PartitionId;
+use seedlog_core::ids::{PartitionId, ShardId};
 use seedlog_core::shard::Shard;
 
 use super::faults::part_of;
 use crate::history::Part;
 
 /// A replica's marks as last seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Marks {
     start: i64,
     watermark: i64,
@@ -19,6 +19,14 @@ struct Marks {
     before: i64,
     /// The partition, if it opted out of syncing.
     loose: Option<Part>,
+    /// Where it was seen.
+    shard: ShardId,
+}
+
+impl Marks {
+    fn is_of(&self, shard: Option<ShardId>) -> bool {
+        shard.is_none_or(|shard| self.shard == shard)
+    }
 }
 
 /// Ghost state: the marks last seen of every partition, across lives of the broker.
@@ -32,7 +40,7 @@ pub struct Monitor {
 impl Monitor {
     /// Look at a shard after its turn. The log start and the high watermark of a topic id never go
     /// back, not over a restart either: consumers were told them.
-    pub fn look(&mut self, shard: &Shard) -> Option<(&'static str, String)> {
+    pub fn look(&mut self, at: ShardId, shard: &Shard) -> Option<(&'static str, String)> {
         if !shard.is_ready() {
             return None;
         }
@@ -40,9 +48,14 @@ impl Monitor {
             let (id, start, watermark) = (replica.id, replica.log_start, replica.high_watermark);
             let marks = self.marks.entry(id).or_insert_with(|| Marks {
                 loose: part_of(&replica.dir).filter(|_| replica.config.opts_out_of_syncing()),
-                ..Marks::default()
+                start: 0,
+                watermark: 0,
+                durable: 0,
+                before: 0,
+                shard: at,
             });
             self.losses += u64::from(watermark < std::mem::take(&mut marks.before));
+            marks.shard = at;
             let (old_start, old_mark) = (marks.start, marks.watermark);
             (marks.start, marks.watermark) = (start, watermark);
             marks.durable = replica.durable_end;
@@ -56,9 +69,9 @@ impl Monitor {
         None
     }
 
-    /// Partitions that opted out of syncing, and up to where each is durable.
-    pub fn loose(&self) -> BTreeMap<Part, i64> {
-        let marks = self.marks.values();
+    /// Partitions of this shard, or of all, that opted out of syncing, and up to where each is durable.
+    pub fn loose(&self, of: Option<ShardId>) -> BTreeMap<Part, i64> {
+        let marks = self.marks.values().filter(|marks| marks.is_of(of));
         marks
             .filter_map(|marks| Some((marks.loose?, marks.durable)))
             .collect()
@@ -69,13 +82,10 @@ impl Monitor {
         self.marks.values().any(|marks| marks.before > 0)
     }
 
-    /// Power was cut: what was not durable may be gone.
-    pub fn rewind(&mut self) {
-        for marks in self
-            .marks
-            .values_mut()
-            .filter(|marks| marks.loose.is_some())
-        {
+    /// What was not durable may be gone, on this shard or on all.
+    pub fn rewind(&mut self, of: Option<ShardId>) {
+        let marks = self.marks.values_mut();
+        for marks in marks.filter(|marks| marks.loose.is_some() && marks.is_of(of)) {
             marks.before = marks.before.max(marks.watermark);
             marks.watermark = marks.watermark.min(marks.durable);
         }

@@ -1,0 +1,198 @@
+//! What one Metadata request may create, and what a request names twice.
+
+use super::*;
+use crate::contract::{Config, Effects, Knobs};
+use crate::ids::{NodeId, ShardId, Uuid};
+use crate::limits::Limits;
+use crate::metadata::Record;
+use crate::time::{Instant, Now};
+
+/// A shard whose metadata are topics `a`, `b` and `c` of two partitions.
+fn shard(default_partitions: u32) -> Shard {
+    let config = Config {
+        node: NodeId(0),
+        cluster_id: Uuid([1; 16]),
+        directory_id: Uuid([2; 16]),
+        shard: ShardId(0),
+        shards: 1,
+        running: 1,
+        advertised: None,
+        auto_create_topics: true,
+        default_partitions,
+        limits: Limits::default(),
+        journal_initial_bytes: 1 << 20,
+        journal_max_bytes: 4 << 20,
+        knobs: Knobs::default(),
+    };
+    let now = Now {
+        mono: Instant(1),
+        wall_ms: 1,
+    };
+    let mut shard = Shard::boot(config, [0; 32], now, &mut Effects::default());
+    let mut image = Image::default();
+    for (byte, name) in (1..).zip(["a", "b", "c"]) {
+        image.apply(&Record::Topic {
+            id: Uuid([byte; 16]),
+            name: name.into(),
+            partitions: 2,
+            configs: Default::default(),
+        });
+    }
+    shard.image = Some(image);
+    shard
+}
+
+fn by_name(name: &str) -> TopicRef {
+    TopicRef {
+        name: name.into(),
+        id: Uuid::ZERO,
+    }
+}
+
+fn by_id(byte: u8) -> TopicRef {
+    TopicRef {
+        name: String::new(),
+        id: Uuid([byte; 16]),
+    }
+}
+
+fn asks(topics: Vec<TopicRef>) -> MetadataRequest {
+    MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: true,
+    }
+}
+
+#[test]
+fn one_request_creates_a_thousand_partitions_at_most() {
+    assert_eq!(AUTO_CREATED_PARTITIONS, 1_000, "as in docs/limits.md");
+    let names = (0..2_000).map(|at| by_name(&format!("new-{at:04}")));
+    let request = asks(names.collect());
+    for (default_partitions, count) in [(1, 1_000), (3, 333), (1_000, 1), (5_000, 1)] {
+        let names = shard(default_partitions).topics_to_create(&request);
+        assert_eq!(names.len(), count, "{default_partitions}");
+        assert_eq!(names[0], "new-0000");
+    }
+}
+
+#[test]
+fn only_what_may_exist_and_does_not_is_created_once() {
+    let mut shard = shard(1);
+    let topics = ["b", "x", "", "a b", "x", "y"].map(by_name);
+    let request = asks([&topics[..], &[by_id(1), by_id(9)]].concat());
+    assert_eq!(shard.topics_to_create(&request), ["x", "y"]);
+    let quiet = MetadataRequest {
+        allow_auto_topic_creation: false,
+        ..request.clone()
+    };
+    assert!(shard.topics_to_create(&quiet).is_empty());
+    let all = MetadataRequest {
+        topics: None,
+        ..request.clone()
+    };
+    assert!(shard.topics_to_create(&all).is_empty());
+    shard.config.auto_create_topics = false;
+    assert!(shard.topics_to_create(&request).is_empty());
+}
+
+#[test]
+fn metadata_lists_a_topic_once_however_it_is_named() {
+    let topics = [
+        by_name("b"),
+        by_id(1),
+        by_name("a"),
+        by_id(2),
+        by_id(9),
+        by_name("no"),
+        by_id(9),
+        by_name("no"),
+        by_id(1),
+    ];
+    let told = shard(1).describe(&asks(topics.to_vec())).topics;
+    let told: Vec<_> = told
+        .into_iter()
+        .map(|topic| (topic.topic.name, topic.topic.id.0[0], topic.error.code()))
+        .collect();
+    let row = |name: &str, id, code| (name.to_string(), id, code);
+    let wanted = [row("b", 2, 0), row("a", 1, 0), row("", 9, 100)];
+    assert_eq!(told[..3], wanted);
+    assert_eq!(told[3..], [row("no", 0, 3)]);
+}
+
+fn query(index: i32, timestamp: i64) -> PartitionOffsetQuery {
+    PartitionOffsetQuery {
+        index,
+        current_leader_epoch: -1,
+        timestamp,
+    }
+}
+
+/// What a ListOffsets answers before anybody is asked, by topic; -1 where somebody is.
+fn listed(topics: &[(&str, &[(i32, i64)])]) -> Vec<(String, Vec<(i32, i16)>)> {
+    let topics = topics.iter().map(|(name, parts)| {
+        let parts = parts.iter().map(|(index, time)| query(*index, *time));
+        (by_name(name), parts.collect())
+    });
+    let request = ListOffsetsRequest {
+        topics: topics.collect(),
+        timeout_ms: -1,
+    };
+    let (mut layout, asks) = shard(1).lay_out(Request::ListOffsets(request));
+    let asked: Vec<u32> = asks.iter().map(|(slot, _, _)| *slot).collect();
+    for slot in asked {
+        let index = layout.slots[slot as usize].0;
+        let found = PartitionOffset {
+            offset: 5,
+            ..PartitionOffset::none(index, ErrorCode::None)
+        };
+        layout.put(slot, Part::Offset(found));
+    }
+    let Response::ListOffsets(response) = layout.take() else {
+        panic!("another answer");
+    };
+    let topics = response.topics.into_iter();
+    topics
+        .map(|(topic, parts)| {
+            let parts = parts.iter().map(|part| match part.offset {
+                5 => (part.index, -1),
+                _ => (part.index, part.error.code()),
+            });
+            (topic.name, parts.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_partition_that_list_offsets_names_twice_is_refused_once_and_not_looked_up() {
+    let row = |name: &str, parts: &[(i32, i16)]| (name.to_string(), parts.to_vec());
+    let told = listed(&[("a", &[(0, -1), (1, -1), (0, -2), (0, -1)])]);
+    assert_eq!(told, [row("a", &[(0, 42), (1, -1)])]);
+    // Also over two entries of the topic, and where nobody has the partition or knows the time.
+    let told = listed(&[
+        ("a", &[(0, -1)]),
+        ("b", &[(0, -1)]),
+        ("a", &[(0, -1), (1, 0)]),
+    ]);
+    let (first, last) = (row("a", &[(0, 42)]), row("a", &[(1, -1)]));
+    assert_eq!(told, [first, row("b", &[(0, -1)]), last]);
+    let told = listed(&[("no", &[(0, -1), (0, -1)]), ("a", &[(1, -9), (1, -9)])]);
+    assert_eq!(told, [row("no", &[(0, 42)]), row("a", &[(1, 42)])]);
+    let told = listed(&[("no", &[(0, -1)]), ("a", &[(1, -9), (7, -1)])]);
+    assert_eq!(told, [row("no", &[(0, 3)]), row("a", &[(1, 35), (7, 3)])]);
+}
+
+#[test]
+fn other_requests_may_name_a_partition_twice() {
+    // Kafka takes the last of them; here each is done, in order.
+    let epochs = OffsetForLeaderEpochRequest {
+        topics: vec![(by_name("a"), vec![(0, -1, 0), (0, -1, 1)])],
+    };
+    let (_, asks) = shard(1).lay_out(Request::OffsetForLeaderEpoch(epochs));
+    assert_eq!(asks.len(), 2);
+    let deletes = DeleteRecordsRequest {
+        topics: vec![(by_name("a"), vec![(1, 5), (1, 6)])],
+        timeout_ms: 0,
+    };
+    let (_, asks) = shard(1).lay_out(Request::DeleteRecords(deletes));
+    assert_eq!(asks.len(), 2);
+}

@@ -1,0 +1,264 @@
+//! Cases 5, 14 and 21: how much a Fetch brings, when it is answered, and what stands where nothing is.
+
+use super::batches::{at, of, sized, stored, NOW};
+use super::broker::Broker;
+use super::calls::{fetch, fetched, fetched_topics, named, Patience, Topic, Wanted, PATIENT};
+use super::topics::{told, New};
+
+/// A broker with topic `a` of so many partitions, and a connection.
+fn with_topic(shards: u16, partitions: i32) -> (Broker, u64) {
+    let mut broker = Broker::start(shards);
+    let conn = broker.connect();
+    broker.topic(conn, New::of("a", partitions));
+    (broker, conn)
+}
+
+#[test]
+fn max_bytes_holds_for_the_whole_request_in_its_order() {
+    // Case 5: batches of 10,072 bytes.
+    let one = sized(10_000);
+    assert_eq!(one.len(), 10_072);
+    for shards in [1, 2, 3] {
+        let (mut broker, conn) = with_topic(shards, 6);
+        for index in 0..6 {
+            assert_eq!(broker.append(conn, ("a", index), &one), (0, 0));
+        }
+        let all = [0, 1, 2, 3, 4, 5];
+        for (order, max_bytes, each, given) in [
+            (&all[..], 1, 1 << 20, &[0][..]),
+            (&all[..], 25_000, 1 << 20, &[0, 1]),
+            (&all[..], 100_000, 1 << 20, &all),
+            (&all[..], 50 << 20, 1, &[0]),
+            (&[1, 0], 1, 1 << 20, &[1]),
+        ] {
+            let wanted = order.iter().map(|index| Wanted {
+                max_bytes: each,
+                ..Wanted::from(*index, 0)
+            });
+            let wanted: Vec<Wanted> = wanted.collect();
+            let patience = Patience {
+                max_bytes,
+                ..PATIENT
+            };
+            let answer = broker.ask(conn, &fetch(11, patience, &[(named("a"), &wanted)]));
+            let parts = fetched(11, answer);
+            assert_eq!(parts.len(), order.len(), "every partition is answered");
+            let full = parts.iter().filter(|part| !part.records.is_empty());
+            let full: Vec<i32> = full.map(|part| part.index).collect();
+            assert_eq!(full, given, "{shards} shards, {max_bytes}, {each}");
+            for part in parts.iter().filter(|part| !part.records.is_empty()) {
+                assert_eq!(part.records[61..], one[61..]);
+            }
+        }
+    }
+}
+
+/// Send a Fetch and tell whether it was answered at once.
+fn at_once(
+    broker: &mut Broker,
+    conn: u64,
+    patience: Patience,
+    topics: &[(Topic, &[Wanted])],
+) -> bool {
+    broker.send(conn, &fetch(11, patience, topics).frame());
+    !broker.waits(conn)
+}
+
+#[test]
+fn a_fetch_that_cannot_get_better_is_answered_at_once() {
+    // Case 14.
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 8);
+        broker.append(conn, ("a", 0), &sized(10));
+        let end = Wanted::from(0, 1);
+        let epoch = broker.metadata(conn, Some(&["a"]), false)[0].epoch;
+        assert!(at_once(&mut broker, conn, PATIENT, &[]), "no partition");
+        assert_eq!(fetched(11, broker.wait(conn)), []);
+        for (other, error) in [
+            (Wanted::from(1, 9), 1),
+            (
+                Wanted {
+                    epoch: epoch - 1,
+                    ..Wanted::from(1, 0)
+                },
+                74,
+            ),
+            (
+                Wanted {
+                    epoch: epoch + 1,
+                    ..Wanted::from(1, 0)
+                },
+                75,
+            ),
+        ] {
+            let topics = [(named("a"), &[end, other][..])];
+            assert!(at_once(&mut broker, conn, PATIENT, &topics), "{error}");
+            let parts = fetched(11, broker.wait(conn));
+            assert_eq!((parts[0].error, parts[1].error), (0, error));
+        }
+        let topics = [(named("no"), &[Wanted::from(0, 0)][..])];
+        assert!(at_once(&mut broker, conn, PATIENT, &topics), "unknown only");
+        assert_eq!(fetched(11, broker.wait(conn))[0].error, 3);
+        // Kafka waits here; that something is wrong may as well be told at once.
+        for topics in [
+            [
+                (named("a"), &[end][..]),
+                (named("no"), &[Wanted::from(0, 0)][..]),
+            ],
+            [
+                (named("a"), &[end, Wanted::from(8, 0)][..]),
+                (named("a"), &[][..]),
+            ],
+        ] {
+            assert!(at_once(&mut broker, conn, PATIENT, &topics));
+            let parts = fetched(11, broker.wait(conn));
+            assert_eq!((parts[0].error, parts[1].error), (0, 3));
+        }
+        let none = Patience {
+            min_bytes: 0,
+            ..PATIENT
+        };
+        assert!(at_once(&mut broker, conn, none, &[(named("a"), &[end])]));
+        assert_eq!(fetched(11, broker.wait(conn))[0].error, 0);
+    }
+}
+
+#[test]
+fn a_fetch_waits_until_there_is_enough_and_no_longer() {
+    // Case 14.
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 8);
+        let other = broker.connect();
+        let all: Vec<Wanted> = (0..8).map(|index| Wanted::from(index, 0)).collect();
+        assert!(!at_once(&mut broker, conn, PATIENT, &[(named("a"), &all)]));
+        broker.pass(2_999);
+        assert!(broker.waits(conn));
+        broker.pass(1);
+        let parts = fetched(11, broker.wait(conn));
+        assert!(parts
+            .iter()
+            .all(|part| part.error == 0 && part.records.is_empty()));
+        assert!(!at_once(&mut broker, conn, PATIENT, &[(named("a"), &all)]));
+        broker.append(other, ("a", 5), &of(&[at(NOW)]));
+        assert!(!broker.waits(conn), "data has come");
+        let parts = fetched(11, broker.wait(conn));
+        let full = parts.iter().filter(|part| !part.records.is_empty());
+        assert_eq!(full.map(|part| part.index).collect::<Vec<_>>(), [5]);
+        // More is asked for than is there, or than a partition may give: all of the time, then data.
+        let small = Wanted {
+            max_bytes: 10,
+            ..all[5]
+        };
+        for (min_bytes, wanted) in [(1_000, all[5]), (1_000, small)] {
+            let patience = Patience {
+                min_bytes,
+                ..PATIENT
+            };
+            assert!(!at_once(
+                &mut broker,
+                conn,
+                patience,
+                &[(named("a"), &[wanted])]
+            ));
+            broker.pass(2_999);
+            assert!(broker.waits(conn), "{min_bytes}");
+            broker.pass(1);
+            let parts = fetched(11, broker.wait(conn));
+            assert_eq!(stored(&parts[0].records).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_deleted_topic_ends_the_wait_for_its_records() {
+    // Case 14.
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 2);
+        let other = broker.connect();
+        let wanted = [Wanted::from(0, 0), Wanted::from(1, 0)];
+        assert!(!at_once(
+            &mut broker,
+            conn,
+            PATIENT,
+            &[(named("a"), &wanted)]
+        ));
+        assert_eq!(broker.delete(other, &["a"]), told(&[("a", 0)]));
+        assert!(!broker.waits(conn));
+        let parts = fetched(11, broker.wait(conn));
+        assert!(parts.iter().any(|part| part.error == 3), "{parts:?}");
+    }
+}
+
+#[test]
+fn where_no_records_are_their_length_is_0_and_never_null() {
+    // Case 21: librdkafka refuses the whole answer otherwise.
+    let (mut broker, conn) = with_topic(2, 2);
+    let [id] = broker.ids(conn, ["a"]);
+    broker.append(conn, ("a", 0), &sized(10));
+    let known = Topic { name: "a", id };
+    let unknown = Topic {
+        name: "no",
+        id: [9; 16],
+    };
+    let patience = Patience {
+        wait_ms: 0,
+        ..PATIENT
+    };
+    for version in 4..=18 {
+        let wanted = [
+            Wanted::from(0, 1),
+            Wanted::from(1, 0),
+            Wanted::from(1, 5),
+            Wanted::from(7, 0),
+        ];
+        let stranger = [Wanted::from(0, 0)];
+        let topics = [(known, &wanted[..]), (unknown, &stranger[..])];
+        let answer = broker.ask(conn, &fetch(version, patience, &topics));
+        let topics = fetched_topics(version, answer);
+        let parts: Vec<_> = topics.iter().flat_map(|(_, parts)| parts).collect();
+        assert!(parts.iter().all(|part| part.records.is_empty()));
+        // An id that nobody has is another error than a name that nobody has.
+        let no_topic = if version >= 13 { 100 } else { 3 };
+        let errors: Vec<i16> = parts.iter().map(|part| part.error).collect();
+        assert_eq!(errors, [0, 0, 1, 3, no_topic], "version {version}");
+        for part in parts {
+            let marks = (part.high_watermark, part.last_stable, part.log_start);
+            let start = if version >= 5 { 0 } else { -1 };
+            match (part.error, part.index) {
+                (0, 0) => assert_eq!(marks, (1, 1, start)),
+                (0, _) => assert_eq!(marks, (0, 0, start)),
+                _ => assert_eq!(marks, (-1, -1, -1)),
+            }
+        }
+        let names: Vec<&[u8]> = topics.iter().map(|(name, _)| &name[..]).collect();
+        match version {
+            13.. => assert_eq!(names, [&id[..], &[9; 16]]),
+            _ => assert_eq!(names, [b"a", &b"no"[..]]),
+        }
+    }
+}
+
+#[test]
+fn the_last_bytes_of_an_answer_are_where_kafka_has_them() {
+    // The whole of an answer at the end of the log, by hand.
+    let (mut broker, conn) = with_topic(1, 1);
+    let patience = Patience {
+        wait_ms: 0,
+        ..PATIENT
+    };
+    let request = fetch(11, patience, &[(named("a"), &[Wanted::from(0, 0)])]);
+    broker.send(conn, &request.frame());
+    let answer = broker.answer(conn).expect("at once");
+    let wanted = [
+        &super::frames::CORRELATION.to_be_bytes()[..],
+        &[0; 4],
+        &[0, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 1, 0, 1, b'a'],
+        &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        &[0; 24],
+        &[0, 0, 0, 0],
+        &[0xff; 4],
+        &[0, 0, 0, 0],
+    ];
+    assert_eq!(answer, wanted.concat());
+}
