@@ -246,6 +246,26 @@ impl Config {
     pub fn batch_bytes_max(&self) -> u64 {
         self.journal_max_bytes / 8
     }
+
+    /// One shard alone, for unit tests.
+    #[cfg(test)]
+    pub(crate) fn of_tests() -> Config {
+        Config {
+            node: NodeId(0),
+            cluster_id: Uuid([1; 16]),
+            directory_id: Uuid([2; 16]),
+            shard: ShardId(0),
+            shards: 1,
+            running: 1,
+            advertised: None,
+            auto_create_topics: true,
+            default_partitions: 1,
+            limits: Limits::DEFAULT,
+            journal_initial_bytes: 1 << 20,
+            journal_max_bytes: 4 << 20,
+            knobs: Knobs::default(),
+        }
+    }
 }
 
 /// Planted bugs (`failures.md` section 4). Each is one branch at the place it names.

@@ -3,6 +3,8 @@
 
 #[path = "memory_broker/disk.rs"]
 mod disk;
+#[path = "memory_broker/turns.rs"]
+mod turns;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,13 +12,14 @@ use bytes::Bytes;
 use disk::Disk;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
-use seedlog_core::contract::{CloseReason, Config, Effects, Input, Knobs};
+use seedlog_core::contract::{CloseReason, Config, Effects, Input};
 use seedlog_core::disk::{DiskOp, DiskRequest};
 use seedlog_core::error_code::ErrorCode;
-use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::ids::{CallId, ConnId, Uuid};
 use seedlog_core::limits::Limits;
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
+use turns::{Host, Inputs};
 
 const LIMITS: Limits = Limits {
     request_max_bytes: 1 << 20,
@@ -36,7 +39,7 @@ const LIMITS: Limits = Limits {
 struct World {
     shards: Vec<Shard>,
     disk: Disk,
-    inputs: VecDeque<(usize, Input)>,
+    inputs: Inputs,
     /// Writes are kept back here: of files below this folder, if there is one.
     kept_back: Vec<(usize, DiskOp)>,
     stalled: Option<&'static str>,
@@ -47,6 +50,47 @@ struct World {
     now: Now,
     conns: BTreeSet<ConnId>,
     calls: u64,
+}
+
+impl Host for World {
+    fn shards(&mut self) -> &mut Vec<Shard> {
+        &mut self.shards
+    }
+
+    fn inputs(&mut self) -> &mut Inputs {
+        &mut self.inputs
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Floods are long, and `check` goes through all that is held.
+    fn checks_every_turn(&self) -> bool {
+        false
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            let held = |file: &str| self.stalled.is_some_and(|folder| file.starts_with(folder));
+            let held = matches!(&op.request, DiskRequest::Write { file, .. } if held(file));
+            match held {
+                true => self.kept_back.push((shard, op)),
+                false => self.disk_op(shard, op),
+            }
+        }
+        self.inputs.extend(turns::worked(shard, out.work));
+        self.inputs.extend(turns::told(shard, out.neighbours));
+        for (conn, call, response) in out.replies {
+            let bytes = response.held_bytes();
+            if !self.unread {
+                self.inputs.push_back((shard, Input::Sent { conn, bytes }));
+            }
+            self.answers.push((conn, call, response));
+        }
+        self.closes.extend(out.closes);
+        assert_eq!(out.halt, None);
+    }
 }
 
 impl World {
@@ -69,19 +113,8 @@ impl World {
         };
         for shard in 0..shards {
             let config = Config {
-                node: NodeId(0),
-                cluster_id: Uuid([1; 16]),
-                directory_id: Uuid([2; 16]),
-                shard: ShardId(shard),
-                shards,
-                running: shards,
-                advertised: None,
-                auto_create_topics: true,
-                default_partitions: 1,
                 limits: LIMITS,
-                journal_initial_bytes: 1 << 20,
-                journal_max_bytes: 4 << 20,
-                knobs: Knobs::default(),
+                ..turns::config(shard, shards)
             };
             let mut out = Effects::default();
             let booted = Shard::boot(config, [shard as u8; 32], world.now, &mut out);
@@ -91,36 +124,6 @@ impl World {
         world.run();
         assert!(world.shards.iter().all(Shard::is_ready));
         world
-    }
-
-    fn carry_out(&mut self, shard: usize, out: Effects) {
-        for op in out.disk {
-            let held = |file: &str| self.stalled.is_some_and(|folder| file.starts_with(folder));
-            let held = matches!(&op.request, DiskRequest::Write { file, .. } if held(file));
-            match held {
-                true => self.kept_back.push((shard, op)),
-                false => self.disk_op(shard, op),
-            }
-        }
-        for job in out.work {
-            let result = seedlog_core::work::run(&job.request);
-            self.inputs
-                .push_back((shard, Input::Work { id: job.id, result }));
-        }
-        for (to, message) in out.neighbours {
-            let from = ShardId(shard as u16);
-            self.inputs
-                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
-        }
-        for (conn, call, response) in out.replies {
-            let bytes = response.held_bytes();
-            if !self.unread {
-                self.inputs.push_back((shard, Input::Sent { conn, bytes }));
-            }
-            self.answers.push((conn, call, response));
-        }
-        self.closes.extend(out.closes);
-        assert_eq!(out.halt, None);
     }
 
     fn disk_op(&mut self, shard: usize, op: DiskOp) {
@@ -139,31 +142,7 @@ impl World {
     }
 
     fn run(&mut self) {
-        loop {
-            let next = self.inputs.pop_front();
-            let turns = match &next {
-                Some((shard, _)) => *shard..*shard + 1,
-                None => 0..self.shards.len(),
-            };
-            let idle = next.is_none();
-            if let Some((shard, input)) = next {
-                let mut out = Effects::default();
-                self.shards[shard].handle(self.now, input, &mut out);
-                self.carry_out(shard, out);
-            }
-            for shard in turns {
-                let mut out = Effects::default();
-                self.shards[shard].settle(self.now, &mut out);
-                if idle {
-                    self.shards[shard].check();
-                }
-                self.carry_out(shard, out);
-            }
-            let due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at <= self.now.mono);
-            if idle && self.inputs.is_empty() && !self.shards.iter().any(due) {
-                return;
-            }
-        }
+        turns::run(self);
     }
 
     fn pass(&mut self, millis: u64) {

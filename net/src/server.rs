@@ -42,9 +42,10 @@ struct Slot {
 
 /// Bytes of memory that an element of a decoded request is charged with, beside its frame.
 const ITEM_BYTES: u64 = 96;
-/// Whole small frames that are cut out of what arrived before one of them is wanted: a read may bring
-/// thousands, and each costs memory beside its bytes.
+/// Frames that are cut out of what arrived before one of them is wanted, and more if they have so many
+/// bytes each: a read may bring thousands of small ones, and each costs memory beside its bytes.
 const FRAMES_AT_ONCE: usize = 16;
+const FRAME_BYTES: usize = 1 << 10;
 /// A frame's room is taken at once up to this size; a larger one's grows as its bytes arrive, so that
 /// announcing them costs nobody memory.
 const ROOM_AT_ONCE: usize = 8 << 20;
@@ -149,7 +150,7 @@ impl Connection {
 
     /// Cut frames out of these bytes, until some are there. Returns what is left.
     fn cut<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
-        while !bytes.is_empty() && self.bad.is_none() && self.frames.len() < FRAMES_AT_ONCE {
+        while !bytes.is_empty() && self.bad.is_none() && !self.has_frames_enough() {
             if self.missing > 0 {
                 let (now, later) = bytes.split_at(bytes.len().min(self.missing));
                 self.make_room();
@@ -172,6 +173,11 @@ impl Connection {
             Some(_) => &[],
             None => bytes,
         }
+    }
+
+    fn has_frames_enough(&self) -> bool {
+        let count = self.frames.len();
+        count >= FRAMES_AT_ONCE && self.frame_bytes < count * FRAME_BYTES
     }
 
     fn cut_on(&mut self) {

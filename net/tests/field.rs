@@ -32,3 +32,5 @@ mod records;
 mod retaining;
 #[path = "field/topics.rs"]
 mod topics;
+#[path = "../../core/tests/memory_broker/turns.rs"]
+mod turns;

@@ -23,6 +23,8 @@ mod disk;
 mod frames;
 #[path = "memory/shapes.rs"]
 mod shapes;
+#[path = "../../core/tests/memory_broker/turns.rs"]
+mod turns;
 
 use shapes::{shapes, Form, Shape};
 

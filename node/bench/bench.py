@@ -61,10 +61,17 @@ def first_ack(broker, topic):
     return time.monotonic() - broker.began
 
 
-def load(tool, broker, topic, kind, records):
-    out = subprocess.run([tool, f"127.0.0.1:{broker.port}", topic, kind, str(records), "1024"],
+def load(tool, broker, topic, kind, records, *codec):
+    out = subprocess.run([tool, f"127.0.0.1:{broker.port}", topic, kind, str(records), "1024", *codec],
                          stdout=subprocess.PIPE, check=True, timeout=560)
     return [float(line) for line in out.stdout.split()]
+
+
+def built_load(folder):
+    """The load tool, built into this folder."""
+    tool = os.path.join(folder, "load")
+    subprocess.run(["cc", "-O2", os.path.join(HERE, "load.c"), "-o", tool, "-lrdkafka"], check=True)
+    return tool
 
 
 def raw_rate(folder, size):
@@ -143,8 +150,7 @@ def main():
     args = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        tool = os.path.join(folder, "load")
-        subprocess.run(["cc", "-O2", os.path.join(HERE, "load.c"), "-o", tool, "-lrdkafka"], check=True)
+        tool = built_load(folder)
         for run in range(args.runs):
             print(f"run {run + 1}", flush=True)
             one_run(args.binary, tool, args.records, found)

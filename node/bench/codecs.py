@@ -8,10 +8,9 @@ asserted: wall-clock time is no test.
 import argparse
 import os
 import statistics
-import subprocess
 import tempfile
 
-from bench import GB, HERE, Broker, create
+from bench import GB, Broker, built_load, create, load
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 SIZE = 1024
@@ -22,12 +21,12 @@ def measure(name, binary, tool, records, found):
         data = os.path.join(folder, "data")
         broker = Broker(binary, data)
         create(broker.port, "warm", 6)
-        run(tool, broker, "warm", records // 2, "none")
+        load(tool, broker, "warm", "throughput", records // 2, "none")
         plain = None
         for codec in CODECS:
             create(broker.port, codec, 6)
             cpu = broker.cpu()
-            seconds = run(tool, broker, codec, records, codec)
+            [seconds] = load(tool, broker, codec, "throughput", records, codec)
             gb = records * SIZE / GB
             cost, rate = (broker.cpu() - cpu) / gb, gb * 1000 / seconds
             plain = plain or cost
@@ -35,12 +34,6 @@ def measure(name, binary, tool, records, found):
             found.setdefault((name, codec), []).append(row)
             print(f"{name} {codec}: {cost:.2f} CPU s/GB, {cost / plain:.2f} of none, {rate:.0f} MB/s", flush=True)
         broker.kill()
-
-
-def run(tool, broker, topic, records, codec):
-    command = [tool, f"127.0.0.1:{broker.port}", topic, "throughput", str(records), str(SIZE), codec]
-    out = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=560)
-    return float(out.stdout)
 
 
 def main():
@@ -52,8 +45,7 @@ def main():
     args = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        tool = os.path.join(folder, "load")
-        subprocess.run(["cc", "-O2", os.path.join(HERE, "load.c"), "-o", tool, "-lrdkafka"], check=True)
+        tool = built_load(folder)
         for number in range(args.runs):
             print(f"run {number + 1}", flush=True)
             measure("now", args.binary, tool, args.records, found)

@@ -52,19 +52,12 @@ impl Replica {
     /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad, and
     /// then nothing has changed.
     pub fn adopt_manifest(&mut self, bytes: Bytes, seq: u64) -> Option<()> {
-        let Manifest {
-            log_start,
-            end,
-            seen,
-            dir,
-            segments,
-            epochs,
-            dropped,
-            producers,
-        } = Manifest::decode(bytes)?;
-        self.log_start = log_start.max(self.log_start);
-        (self.seen, self.dir) = (seen, dir);
-        (self.segments, self.epochs, self.producers) = (segments, epochs, producers);
+        let read = Manifest::decode(bytes)?;
+        let end = read.end;
+        self.log_start = read.log_start.max(self.log_start);
+        (self.seen, self.dir) = (read.seen, read.dir);
+        (self.segments, self.epochs) = (read.segments, read.epochs);
+        self.producers = read.producers;
         // They were written down while the log start they are listed with was on its way.
         self.trim_epochs();
         while self.tail.front().is_some_and(|batch| batch.row.base < end) {
@@ -78,9 +71,9 @@ impl Replica {
         // A log start read back on its own may have dropped a segment that a write-behind was just
         // adding to when it was staged: this manifest lists it, so its files stay.
         let listed: Vec<i64> = self.segments.iter().map(|segment| segment.base).collect();
-        let passed = |base: &i64| !listed.contains(base) && !dropped.contains(base);
+        let passed = |base: &i64| !listed.contains(base) && !read.dropped.contains(base);
         self.doomed.retain(passed);
-        self.gone = dropped;
+        self.gone = read.dropped;
         Some(())
     }
 }

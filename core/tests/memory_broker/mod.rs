@@ -1,25 +1,26 @@
 //! A broker on a disk in memory, stepped until nothing is left to do: for stories.
 
 mod disk;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
-use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs, Note};
-use seedlog_core::ids::{CallId, ConnId, NodeId, ShardId, Uuid};
-use seedlog_core::limits::Limits;
+use seedlog_core::contract::{Config, Effects, Halt, Input, Note};
+use seedlog_core::ids::{CallId, ConnId, Uuid};
 use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
 
 use disk::Disk;
+use turns::{Host, Inputs};
 
 /// The broker, its disk, and the client's counters.
 pub struct Broker {
     disk: Disk,
     shards: Vec<Shard>,
-    inputs: VecDeque<(usize, Input)>,
+    inputs: Inputs,
     replies: BTreeMap<u64, Response>,
     now: Now,
     calls: u64,
@@ -34,6 +35,59 @@ pub struct Broker {
     again: usize,
     /// Outcomes of CPU jobs that are kept back, if they are.
     kept_back: Option<Vec<(usize, Input)>>,
+}
+
+impl Host for Broker {
+    fn shards(&mut self) -> &mut Vec<Shard> {
+        &mut self.shards
+    }
+
+    fn inputs(&mut self) -> &mut Inputs {
+        &mut self.inputs
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            let result = self.disk.run(op.request);
+            self.inputs
+                .push_back((shard, Input::Disk { op: op.op, result }));
+        }
+        let worked = turns::worked(shard, out.work);
+        match &mut self.kept_back {
+            Some(kept) => kept.extend(worked),
+            None => self.inputs.extend(worked),
+        }
+        self.inputs.extend(turns::told(shard, out.neighbours));
+        for (conn, call, response) in out.replies {
+            let bytes = response.held_bytes();
+            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
+            self.replies.insert(call.0, response);
+        }
+        let moving = out.notes.contains(&Note::Resharding);
+        self.told
+            .extend(moving.then(|| format!("partitions move to {} shards", self.wanted)));
+        for note in &out.notes {
+            let (dir, what) = match note {
+                Note::CannotRemove { dir } => (dir, "cannot be removed"),
+                Note::Quarantined { dir } => (dir, "is quarantined"),
+                _ => continue,
+            };
+            let dir = dir.split('.').next().unwrap_or(dir);
+            self.told.push(format!("{dir}: {what}"));
+        }
+        let lossy = out.notes.contains(&Note::LossyRestart);
+        self.told
+            .extend(lossy.then(|| format!("shard {shard}: lossy restart")));
+        match out.halt {
+            Some(Halt::Fatal(reason)) => self.failed = Some(reason),
+            Some(Halt::Again) => self.again += 1,
+            Some(Halt::Clean) | None => {}
+        }
+    }
 }
 
 impl Broker {
@@ -73,19 +127,10 @@ impl Broker {
         let running = shards_to_run(shards, journals);
         for shard in 0..running {
             let config = Config {
-                node: NodeId(0),
-                cluster_id: Uuid([1; 16]),
-                directory_id: Uuid([2; 16]),
-                shard: ShardId(shard),
                 shards,
-                running,
-                advertised: None,
-                auto_create_topics: true,
-                default_partitions: 1,
-                limits: Limits::default(),
                 journal_initial_bytes: 128 << 10,
                 journal_max_bytes: 256 << 10,
-                knobs: Knobs::default(),
+                ..turns::config(shard, running)
             };
             let mut out = Effects::default();
             self.shards.push(Shard::boot(
@@ -101,7 +146,7 @@ impl Broker {
         }
         self.inputs
             .push_back((0, Input::Connect { conn: ConnId(1) }));
-        self.run();
+        turns::run(self);
         if self.again == self.shards.len() {
             return self.boot(shards);
         }
@@ -113,82 +158,10 @@ impl Broker {
         }
     }
 
-    fn carry_out(&mut self, shard: usize, out: Effects) {
-        for op in out.disk {
-            let result = self.disk.run(op.request);
-            self.inputs
-                .push_back((shard, Input::Disk { op: op.op, result }));
-        }
-        for job in out.work {
-            let result = seedlog_core::work::run(&job.request);
-            let done = (shard, Input::Work { id: job.id, result });
-            match &mut self.kept_back {
-                Some(kept) => kept.push(done),
-                None => self.inputs.push_back(done),
-            }
-        }
-        for (to, message) in out.neighbours {
-            let from = ShardId(shard as u16);
-            self.inputs
-                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
-        }
-        for (conn, call, response) in out.replies {
-            let bytes = response.held_bytes();
-            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
-            self.replies.insert(call.0, response);
-        }
-        let moving = out.notes.contains(&Note::Resharding);
-        self.told
-            .extend(moving.then(|| format!("partitions move to {} shards", self.wanted)));
-        for note in &out.notes {
-            let (dir, what) = match note {
-                Note::CannotRemove { dir } => (dir, "cannot be removed"),
-                Note::Quarantined { dir } => (dir, "is quarantined"),
-                _ => continue,
-            };
-            let dir = dir.split('.').next().unwrap_or(dir);
-            self.told.push(format!("{dir}: {what}"));
-        }
-        let lossy = out.notes.contains(&Note::LossyRestart);
-        self.told
-            .extend(lossy.then(|| format!("shard {shard}: lossy restart")));
-        match out.halt {
-            Some(Halt::Fatal(reason)) => self.failed = Some(reason),
-            Some(Halt::Again) => self.again += 1,
-            Some(Halt::Clean) | None => {}
-        }
-    }
-
-    /// Turns of one input each until nothing is left to do now.
-    fn run(&mut self) {
-        loop {
-            let next = self.inputs.pop_front();
-            let shards: Vec<usize> = match &next {
-                Some((shard, _)) => vec![*shard],
-                None => (0..self.shards.len()).collect(),
-            };
-            let idle = next.is_none();
-            if let Some((shard, input)) = next {
-                let mut out = Effects::default();
-                self.shards[shard].handle(self.now, input, &mut out);
-                self.carry_out(shard, out);
-            }
-            for shard in shards {
-                let mut out = Effects::default();
-                self.shards[shard].settle(self.now, &mut out);
-                self.shards[shard].check();
-                self.carry_out(shard, out);
-            }
-            if idle && self.inputs.is_empty() {
-                return;
-            }
-        }
-    }
-
     fn pass(&mut self, millis: u64) {
         self.now.mono = self.now.mono.plus_millis(millis);
         self.now.wall_ms += millis as i64;
-        self.run();
+        turns::run(self);
     }
 
     fn call(&mut self, request: Request) -> Response {
@@ -203,7 +176,7 @@ impl Broker {
                 held: 1_000,
             },
         ));
-        self.run();
+        turns::run(self);
         for _ in 0..100 {
             if let Some(response) = self.replies.remove(&self.calls) {
                 return response;
@@ -241,10 +214,10 @@ impl Broker {
             };
             self.inputs.push_back((0, input));
         }
-        self.run();
+        turns::run(self);
         while let Some(done) = self.kept_back.as_mut().and_then(Vec::pop) {
             self.inputs.push_back(done);
-            self.run();
+            turns::run(self);
         }
         self.kept_back = None;
         self.pass(100);
@@ -316,7 +289,7 @@ impl Broker {
             "stop" => {
                 let inputs = (0..self.shards.len()).map(|shard| (shard, Input::Shutdown));
                 self.inputs.extend(inputs);
-                self.run();
+                turns::run(self);
                 self.pass(100);
                 self.boot(self.wanted);
                 self.what_was_told()

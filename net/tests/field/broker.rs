@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use seedlog_core::contract::{Config, Effects, Halt, Input, Knobs};
+use seedlog_core::contract::{Config, Effects, Halt, Input};
 use seedlog_core::disk::{DiskError, DiskOp, DiskRequest};
-use seedlog_core::ids::{ConnId, NodeId, ShardId, Uuid};
+use seedlog_core::ids::ConnId;
 use seedlog_core::limits::Limits;
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
@@ -14,6 +14,7 @@ use seedlog_net::server::Connection;
 use super::batches::NOW;
 use super::disk::Disk;
 use super::frames::{In, Out, CORRELATION};
+use super::turns::{self, Host, Inputs};
 
 /// What goes wrong with a journal's writes from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub struct Broker {
     shards: Vec<Shard>,
     wanted: u16,
     disk: Disk,
-    inputs: VecDeque<(usize, Input)>,
+    inputs: Inputs,
     sockets: BTreeMap<u64, Socket>,
     next_conn: u64,
     now: Now,
@@ -50,6 +51,51 @@ pub struct Broker {
     stalled: Vec<(usize, DiskOp)>,
     /// It has given up.
     pub halted: bool,
+}
+
+impl Host for Broker {
+    fn shards(&mut self) -> &mut Vec<Shard> {
+        &mut self.shards
+    }
+
+    fn inputs(&mut self) -> &mut Inputs {
+        &mut self.inputs
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn is_over(&self) -> bool {
+        self.halted
+    }
+
+    fn carry_out(&mut self, shard: usize, out: Effects) {
+        for op in out.disk {
+            self.disk_op(shard, op);
+        }
+        self.inputs.extend(turns::worked(shard, out.work));
+        self.inputs.extend(turns::told(shard, out.neighbours));
+        for (conn, call, response) in out.replies {
+            let bytes = response.held_bytes();
+            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
+            let Some(socket) = self.sockets.get_mut(&conn.0) else {
+                continue;
+            };
+            socket.server.reply(call, response);
+            socket.out.extend(socket.server.take_output().concat());
+        }
+        for (conn, _) in out.closes {
+            if let Some(socket) = self.sockets.get_mut(&conn.0) {
+                socket.closed = true;
+            }
+        }
+        match out.halt {
+            Some(Halt::Fatal(_)) => self.halt(),
+            Some(halt) => panic!("{halt:?}"),
+            None => {}
+        }
+    }
 }
 
 impl Broker {
@@ -92,19 +138,9 @@ impl Broker {
         let mut lanes = Vec::new();
         for shard in 0..self.wanted {
             let config = Config {
-                node: NodeId(0),
-                cluster_id: Uuid([1; 16]),
-                directory_id: Uuid([2; 16]),
-                shard: ShardId(shard),
-                shards: self.wanted,
-                running: self.wanted,
-                advertised: None,
-                auto_create_topics: true,
-                default_partitions: 1,
                 limits: Limits::DEFAULT.for_shards(self.wanted),
-                journal_initial_bytes: 1 << 20,
                 journal_max_bytes: 16 << 20,
-                knobs: Knobs::default(),
+                ..turns::config(shard, self.wanted)
             };
             let seed = [self.starts * 16 + shard as u8; 32];
             let mut out = Effects::default();
@@ -120,41 +156,6 @@ impl Broker {
             self.shards.iter().all(Shard::is_ready),
             "every shard serves"
         );
-    }
-
-    fn carry_out(&mut self, shard: usize, out: Effects) {
-        for op in out.disk {
-            self.disk_op(shard, op);
-        }
-        for job in out.work {
-            let result = seedlog_core::work::run(&job.request);
-            self.inputs
-                .push_back((shard, Input::Work { id: job.id, result }));
-        }
-        for (to, message) in out.neighbours {
-            let from = ShardId(shard as u16);
-            self.inputs
-                .push_back((usize::from(to.0), Input::Neighbour { from, message }));
-        }
-        for (conn, call, response) in out.replies {
-            let bytes = response.held_bytes();
-            self.inputs.push_back((shard, Input::Sent { conn, bytes }));
-            let Some(socket) = self.sockets.get_mut(&conn.0) else {
-                continue;
-            };
-            socket.server.reply(call, response);
-            socket.out.extend(socket.server.take_output().concat());
-        }
-        for (conn, _) in out.closes {
-            if let Some(socket) = self.sockets.get_mut(&conn.0) {
-                socket.closed = true;
-            }
-        }
-        match out.halt {
-            Some(Halt::Fatal(_)) => self.halt(),
-            Some(halt) => panic!("{halt:?}"),
-            None => {}
-        }
     }
 
     fn halt(&mut self) {
@@ -196,30 +197,8 @@ impl Broker {
         }
     }
 
-    /// Turns until nothing is left to do at this time.
     fn run(&mut self) {
-        while !self.halted {
-            let next = self.inputs.pop_front();
-            let turns = match &next {
-                Some((shard, _)) => *shard..*shard + 1,
-                None => 0..self.shards.len(),
-            };
-            let idle = next.is_none();
-            if let Some((shard, input)) = next {
-                let mut out = Effects::default();
-                self.shards[shard].handle(self.now, input, &mut out);
-                self.carry_out(shard, out);
-            }
-            for shard in turns {
-                let mut out = Effects::default();
-                self.shards[shard].settle(self.now, &mut out);
-                self.shards[shard].check();
-                self.carry_out(shard, out);
-            }
-            if idle && self.inputs.is_empty() {
-                return;
-            }
-        }
+        turns::run(self);
     }
 
     pub fn pass(&mut self, millis: u64) {

@@ -60,7 +60,12 @@ impl Broker {
                 out.str(Some(key)).str(*value)
             })
         });
-        let mut answer = self.ask(conn, &out.i32(5_000).u8(validate.into()));
+        self.told_of_topics(conn, &out.i32(5_000).u8(validate.into()))
+    }
+
+    /// Names and errors, each error with a text.
+    fn told_of_topics(&mut self, conn: u64, asked: &Out) -> Told {
+        let mut answer = self.ask(conn, asked);
         assert_eq!(answer.i32(), 0, "no throttling");
         let topics = answer.list(false, |answer| {
             let (name, error) = (answer.str().expect("a name"), answer.i16());
@@ -120,15 +125,7 @@ impl Broker {
         let out = Out::request(37, 1).list(topics, |out, (name, total)| {
             out.str(Some(name)).i32(*total).i32(-1)
         });
-        let mut answer = self.ask(conn, &out.i32(5_000).u8(validate.into()));
-        assert_eq!(answer.i32(), 0, "no throttling");
-        let topics = answer.list(false, |answer| {
-            let (name, error) = (answer.str().expect("a name"), answer.i16());
-            assert_eq!(answer.str().is_some(), error != 0, "why");
-            (name, error)
-        });
-        answer.end();
-        topics
+        self.told_of_topics(conn, &out.i32(5_000).u8(validate.into()))
     }
 
     /// Metadata v7, which creates nothing unless told to; `None` asks for all topics.

@@ -2,25 +2,12 @@
 //! requests is held by the wire's own tests (`net/tests/field/admin.rs`).
 
 use super::*;
-use crate::contract::Knobs;
-use crate::ids::ShardId;
-use crate::limits::Limits;
 
 fn config() -> Config {
     Config {
-        node: NodeId(0),
-        cluster_id: Uuid([1; 16]),
-        directory_id: Uuid([2; 16]),
-        shard: ShardId(0),
-        shards: 1,
-        running: 1,
-        advertised: None,
-        auto_create_topics: true,
         default_partitions: 3,
-        limits: Limits::default(),
-        journal_initial_bytes: 1 << 20,
         journal_max_bytes: 64 << 20,
-        knobs: Knobs::default(),
+        ..Config::of_tests()
     }
 }
 

@@ -1,28 +1,16 @@
 //! What one Metadata request may create, and what a request names twice.
 
 use super::*;
-use crate::contract::{Config, Effects, Knobs};
-use crate::ids::{NodeId, ShardId, Uuid};
-use crate::limits::Limits;
+use crate::contract::{Config, Effects};
+use crate::ids::Uuid;
 use crate::metadata::Record;
 use crate::time::{Instant, Now};
 
 /// A shard whose metadata are topics `a`, `b` and `c` of two partitions.
 fn shard(default_partitions: u32) -> Shard {
     let config = Config {
-        node: NodeId(0),
-        cluster_id: Uuid([1; 16]),
-        directory_id: Uuid([2; 16]),
-        shard: ShardId(0),
-        shards: 1,
-        running: 1,
-        advertised: None,
-        auto_create_topics: true,
         default_partitions,
-        limits: Limits::default(),
-        journal_initial_bytes: 1 << 20,
-        journal_max_bytes: 4 << 20,
-        knobs: Knobs::default(),
+        ..Config::of_tests()
     };
     let now = Now {
         mono: Instant(1),
