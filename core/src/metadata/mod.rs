@@ -133,8 +133,9 @@ impl Image {
         if self.partitions > PARTITIONS_READ_MAX {
             return Some(format!("there are {} partitions", self.partitions));
         }
-        if self.names.len() != self.topics.len() {
-            return Some("two topics have one name".into());
+        let named = |(id, topic): (&Uuid, &Topic)| self.names.get(&topic.name) == Some(id);
+        if self.names.len() != self.topics.len() || !self.topics.iter().all(named) {
+            return Some("a name has two topics, or a topic two names".into());
         }
         let sums = self
             .topics

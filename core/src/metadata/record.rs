@@ -211,4 +211,27 @@ mod tests {
         assert_eq!(image.topics[&id].effective.retention_ms, 5);
         assert_eq!((image.partitions, image.folded.len()), (3, 1));
     }
+
+    /// A topic that was named again, and another of its new name: as many names as topics, and wrong.
+    #[test]
+    fn names_that_do_not_agree_with_topics_are_a_fault() {
+        let topic = |id: u8, name: &str| Record::Topic {
+            id: Uuid([id; 16]),
+            name: name.into(),
+            partitions: 1,
+            configs: Vec::new(),
+        };
+        let fold = |records: &[Record]| {
+            let mut image = Image::default();
+            records.iter().for_each(|record| image.apply(record));
+            image.fault()
+        };
+        assert_eq!(fold(&[topic(1, "a"), topic(2, "b")]), None);
+        for records in [
+            &[topic(1, "a"), topic(2, "a")][..],
+            &[topic(1, "a"), topic(1, "b"), topic(2, "b")],
+        ] {
+            assert!(fold(records).is_some_and(|fault| fault.contains("a name has two topics")));
+        }
+    }
 }
