@@ -145,9 +145,29 @@ impl World {
         turns::run(self);
     }
 
+    /// Time passes, and every turn is taken when it is due.
     fn pass(&mut self, millis: u64) {
-        self.now.mono = self.now.mono.plus_millis(millis);
-        self.now.wall_ms += millis as i64;
+        let end = self.now.mono.plus_millis(millis);
+        while let Some(due) = self.next_due().filter(|due| *due < end) {
+            self.advance_to(due);
+        }
+        self.advance_to(end);
+    }
+
+    /// Time passes while the whole process is stopped.
+    fn stop_for(&mut self, millis: u64) {
+        let end = self.now.mono.plus_millis(millis);
+        self.advance_to(end);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let due = self.shards.iter().filter_map(Shard::next_deadline);
+        due.min().filter(|due| *due > self.now.mono)
+    }
+
+    fn advance_to(&mut self, at: Instant) {
+        self.now.wall_ms += (at.0 - self.now.mono.0) as i64 / 1_000_000;
+        self.now.mono = at;
         self.run();
     }
 
@@ -598,6 +618,62 @@ fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
     let stalled = CloseReason::StalledReader;
     wait(&mut world, LIMITS.stalled_reader_ms, 3, stalled);
     assert_eq!(world.held(), 0);
+}
+
+/// SIGSTOP, or a machine that was suspended: nobody could be heard meanwhile.
+#[test]
+fn a_shard_that_was_stopped_hears_its_clients_before_it_gives_them_up() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let connected = |conn| (0, Input::Connect { conn: ConnId(conn) });
+    let receiving = |conn, bytes| {
+        let conn = ConnId(conn);
+        (0, Input::Receiving { conn, bytes })
+    };
+    for conn in [1, 2] {
+        world.inputs.push_back(connected(conn));
+        world.inputs.push_back(receiving(conn, 5));
+    }
+    world.unread = true;
+    for conn in [3, 4] {
+        world.send(conn, metadata(), 100);
+    }
+    world.run();
+    let bytes = world.answers.pop().expect("an answer").2.held_bytes();
+    world.stop_for(LIMITS.stalled_request_ms + 500);
+    assert_eq!(world.closes, [], "the sockets have not been looked at");
+    // Those that went on meanwhile are heard, and the others given up soon.
+    world.inputs.push_back(receiving(1, 10));
+    let conn = ConnId(3);
+    world.inputs.push_back((0, Input::Sent { conn, bytes }));
+    world.run();
+    world.pass(2_000);
+    let mut closed: Vec<ConnId> = world.closes.iter().map(|row| row.0).collect();
+    closed.sort();
+    assert_eq!(closed, [ConnId(2), ConnId(4)]);
+}
+
+/// A shard that is only slow is late again and again.
+#[test]
+fn a_shard_whose_turns_are_always_late_gives_up_who_stalls() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let conn = ConnId(1);
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    world.run();
+    for _ in 0..4 {
+        world.stop_for(LIMITS.stalled_request_ms / 3);
+    }
+    let mut turns = 0;
+    while world.closes.is_empty() && turns < 20 {
+        world.stop_for(7_000);
+        turns += 1;
+    }
+    assert_eq!(world.closes, [(conn, CloseReason::StalledRequest)]);
+    assert!(turns <= 2, "{turns} late turns");
 }
 
 #[test]

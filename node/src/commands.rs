@@ -14,8 +14,10 @@ use seedlog_net::records::{self, Record};
 use crate::blocking::{ok, Client, Failure};
 use crate::cli::{Consume, Produce, Target};
 
-/// Bytes of values gathered for a partition before they are sent.
+/// Bytes of records gathered for a partition before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
+/// A record weighs no more than this beside its key and its value: short lines are mostly that.
+const RECORD_BYTES: usize = 32;
 /// Bytes a batch may grow to when it is decompressed.
 const PLAIN_BYTES_MAX: u64 = 256 << 20;
 
@@ -210,8 +212,8 @@ struct Sender<'a> {
 impl Sender<'_> {
     fn add(&mut self, partition: i32, record: Record) -> Result<(), Failure> {
         let (records, size) = self.pending.entry(partition).or_default();
-        *size +=
-            record.value.as_ref().map_or(0, Bytes::len) + record.key.as_ref().map_or(0, Bytes::len);
+        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        *size += RECORD_BYTES + bytes(&record.key) + bytes(&record.value);
         records.push(record);
         match *size >= BATCH_BYTES {
             true => self.flush(partition),

@@ -1,17 +1,43 @@
-//! What the operator is told. Nobody may be reading any more: that is no reason to stop.
+//! What the operator is told. Nobody may be reading any more: that is no reason to stop, nor to wait. A
+//! pipe that is full, or a terminal that is held (Ctrl-S), gets no line; no thread of the broker stands
+//! still for it.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// A line on standard error.
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+
+/// A pipe that can be written to has room for so many bytes (`PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+/// A line on standard error, if it takes one now.
 pub fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "seedlog: {text}");
+    write_now(io::stderr().lock(), &format!("seedlog: {text}\n"));
 }
 
-/// Lines on standard output.
+/// Lines on standard output, if it takes them now.
 pub fn greet(lines: &str) {
-    let mut out = io::stdout();
-    let _ = writeln!(out, "{lines}").and_then(|()| out.flush());
+    write_now(io::stdout().lock(), &format!("{lines}\n"));
+}
+
+/// Write unless that would wait. The stream is locked, so that its room is not given away meanwhile.
+fn write_now(mut stream: impl Write + AsFd, text: &str) {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    for piece in text.as_bytes().chunks(AT_ONCE) {
+        let ready = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&now));
+        let written = ready.is_ok_and(|count| count > 0)
+            && stream
+                .write_all(piece)
+                .and_then(|()| stream.flush())
+                .is_ok();
+        if !written {
+            return;
+        }
+    }
 }
 
 /// Lines that clients can bring about: at most one in a while, and then how many were left out.

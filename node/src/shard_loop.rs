@@ -55,11 +55,10 @@ pub struct Lanes {
     pub ready: UnboundedSender<ShardId>,
 }
 
-/// A client as the loop holds it. The connection's place is free again once this is dropped.
+/// A client as the loop holds it.
 struct Client {
     link: Rc<Link>,
     tasks: Tasks,
-    _place: Place,
 }
 
 struct Loop {
@@ -191,13 +190,8 @@ impl Loop {
         self.next_conn += 1;
         let host = local.ip().to_string();
         let codec = Connection::new(host, local.port(), self.config.limits);
-        let (link, tasks) = sockets::serve(conn, stream, codec, &self.intake);
-        let client = Client {
-            link,
-            tasks,
-            _place: place,
-        };
-        self.clients.insert(conn, client);
+        let (link, tasks) = sockets::serve(conn, (stream, place), codec, &self.intake);
+        self.clients.insert(conn, Client { link, tasks });
         self.shard.handle(now, Input::Connect { conn }, out);
     }
 

@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::acceptor::Place;
+
 /// Bytes of one read.
 const READ_BYTES: usize = 256 << 10;
 /// From so many missing bytes on, a frame is read into its own memory.
@@ -136,6 +138,9 @@ pub struct Link {
     pub blocked: Cell<bool>,
     /// The core was told that the client leaves.
     pub told_leaving: Cell<bool>,
+    /// Dropped after `stream`: a connection that is closed and yet takes its last answers has its
+    /// descriptor still.
+    _place: Place,
 }
 
 impl Drop for Link {
@@ -180,7 +185,7 @@ impl Tasks {
 /// Start a connection.
 pub fn serve(
     conn: ConnId,
-    stream: TcpStream,
+    (stream, place): (TcpStream, Place),
     codec: Connection,
     intake: &Rc<Intake>,
 ) -> (Rc<Link>, Tasks) {
@@ -202,6 +207,7 @@ pub fn serve(
         told: Cell::new(0),
         blocked: Cell::new(false),
         told_leaving: Cell::new(false),
+        _place: place,
     });
     let tasks = Tasks {
         reader: tokio::task::spawn_local(read_all(link.clone())),

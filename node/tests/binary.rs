@@ -196,6 +196,52 @@ fn both_signals_stop_cleanly_and_topics_stay() {
     fs::remove_dir_all(&data).expect("removed");
 }
 
+/// Short lines: what a record weighs beside its value is most of a batch.
+#[test]
+fn many_short_lines_fit_into_their_batches() {
+    let data = folder("short");
+    let broker = start(&data);
+    client(&broker, &["topic", "create", "short"]);
+    let lines: Vec<String> = (100_000..250_000).map(|n| n.to_string()).collect();
+    client_with(&broker, &["produce", "short"], lines.join("\n").as_bytes());
+    assert!(all_lines(&broker, "short") == lines);
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
+/// A pipe that nobody reads from, full to the last byte.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    // As many as a pipe of Linux holds unless it is told otherwise (pipe(7)).
+    writer.write_all(&[b'x'; 64 << 10]).expect("taken");
+    (reader, writer)
+}
+
+/// `seedlog dev | less`, or a terminal that Ctrl-S holds: nobody takes what the broker tells.
+#[test]
+fn a_full_pipe_that_nobody_reads_stops_nothing() {
+    let data = folder("full-pipe");
+    let (_reader, writer) = full_pipe();
+    let mut command = dev(&data);
+    let mut broker = started(command.stderr(writer));
+    client(&broker, &["topic", "create", "served"]);
+    // Each is told of, at most: no request begins so.
+    let garbage = || {
+        let mut stream = TcpStream::connect(&broker.address).expect("connected");
+        stream.write_all(&[255; 8]).expect("sent");
+        let mut rest = Vec::new();
+        // Closed, one way or the other.
+        let _ = stream.read_to_end(&mut rest);
+    };
+    (0..8).for_each(|_| garbage());
+    for _ in 0..4 {
+        client_with(&broker, &["produce", "served"], b"line");
+    }
+    assert_eq!(all_lines(&broker, "served").len(), 4);
+    assert_eq!(stop(&mut broker, "-TERM"), Some(0));
+    fs::remove_dir_all(&data).expect("removed");
+}
+
 #[test]
 fn a_damaged_journal_stops_the_start_with_its_name_and_is_left_alone() {
     let data = folder("damaged");

@@ -15,6 +15,14 @@ use crate::limits::Limits;
 use crate::pools::{Pool, Pools};
 use crate::time::{Instant, Now};
 
+/// A turn that comes so long after it was due follows a stop of the whole process: SIGSTOP, a machine that
+/// was suspended. What clients sent or took meanwhile is in sockets that nobody has looked at yet.
+const LATE_MS: u64 = 1_000;
+/// Then nobody is given up for so long.
+const SPARED_MS: u64 = 1_000;
+/// But not again within so long: a shard that is only slow must give up who stalls all the same.
+const SPARED_AGAIN_MS: u64 = 10_000;
+
 /// A client connection.
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
@@ -402,8 +410,21 @@ impl Shard {
         }
     }
 
+    /// A turn begins. If it is late, the shard was away, and clients are spared until their sockets have
+    /// been looked at.
+    pub(super) fn note_lateness(&mut self, now: Now) {
+        let due = self.awaited.take();
+        let late = due.is_some_and(|due| now.mono > due.plus_millis(LATE_MS));
+        if late && now.mono >= self.sparing_until.plus_millis(SPARED_AGAIN_MS) {
+            self.sparing_until = now.mono.plus_millis(SPARED_MS);
+        }
+    }
+
     /// Give up connections that are idle or stalled.
     pub(super) fn due_conns(&mut self, now: Now, out: &mut Effects) {
+        if now.mono < self.sparing_until {
+            return;
+        }
         while let Some((at, conn)) = self.conn_deadlines.first().copied() {
             if at > now.mono {
                 break;

@@ -131,6 +131,10 @@ pub struct Shard {
     conn_deadlines: BTreeSet<(Instant, ConnId)>,
     /// A pool is nearly used up, and the longest stalled that hold some of it give it back then.
     pressed_until: Option<Instant>,
+    /// When the next turn is due, as the driver was told after the last one.
+    awaited: Option<Instant>,
+    /// No connection is given up before.
+    sparing_until: Instant,
     calls: BTreeMap<u64, Call>,
     call_deadlines: BTreeSet<(Instant, u64)>,
     next_token: u64,
@@ -184,6 +188,8 @@ impl Shard {
             runnable: Runnable::default(),
             conn_deadlines: BTreeSet::new(),
             pressed_until: None,
+            awaited: None,
+            sparing_until: Instant(0),
             calls: BTreeMap::new(),
             call_deadlines: BTreeSet::new(),
             next_token: 0,
@@ -260,6 +266,12 @@ impl Shard {
         if self.stage == Stage::Halted {
             return;
         }
+        self.note_lateness(now);
+        self.take_turn(now, out);
+        self.awaited = self.next_deadline();
+    }
+
+    fn take_turn(&mut self, now: Now, out: &mut Effects) {
         self.due_calls(now, out);
         self.due_conns(now, out);
         self.run_pending(now, out);
@@ -307,6 +319,8 @@ impl Shard {
         }
         let call = self.call_deadlines.first().map(|(at, _)| *at);
         let conn = self.conn_deadlines.first().map(|(at, _)| *at);
+        let [conn, pressed] =
+            [conn, self.pressed_until].map(|at| at.map(|at| at.max(self.sparing_until)));
         let retention =
             (self.stage == Stage::Ready && !self.replicas.is_empty()).then_some(self.retention_at);
         let journal = &self.journal;
@@ -317,7 +331,6 @@ impl Shard {
         let pause = |until: Instant| Some(until).filter(|until| until.0 > 0);
         let (growth, jobs) = (pause(journal.no_growth_until), pause(journal.no_jobs_until));
         let flush = self.flush_deadline();
-        let pressed = self.pressed_until;
         let removes = self.stage == Stage::Ready && !self.stopping.asked;
         let folders = journal.dropping.deadline().filter(|_| removes);
         let removes = removes && self.image.is_some();
