@@ -676,6 +676,33 @@ fn a_shard_whose_turns_are_always_late_gives_up_who_stalls() {
     assert!(turns <= 2, "{turns} late turns");
 }
 
+/// Work left for the next turn is due at once, and that turn is not late for it.
+#[test]
+fn a_shard_with_more_work_than_a_turn_takes_gives_up_who_stalls_in_time() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let conn = ConnId(1);
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    world.run();
+    world.pass(LIMITS.stalled_request_ms - 500);
+    let fetch = || Request::Fetch(fetch("a", &[0], 1_000, 250));
+    for other in 0..10_000 {
+        world.send(10 + other, fetch(), 10);
+        world.send(10 + other, find_coordinator(), 10);
+    }
+    world.run();
+    let asked = world.answers.len();
+    world.pass(250);
+    assert_eq!(world.answers.len() - asked, 20_000, "all at one time");
+    world.pass(249);
+    assert_eq!(world.closes, []);
+    world.pass(1);
+    assert_eq!(world.closes, [(conn, CloseReason::StalledRequest)]);
+}
+
 #[test]
 fn stalled_requests_give_way_when_there_is_no_room_for_others() {
     let mut world = World::start(1);

@@ -131,7 +131,7 @@ pub struct Shard {
     conn_deadlines: BTreeSet<(Instant, ConnId)>,
     /// A pool is nearly used up, and the longest stalled that hold some of it give it back then.
     pressed_until: Option<Instant>,
-    /// When the next turn is due, as the driver was told after the last one.
+    /// When the next turn is due, and no earlier than the last one.
     awaited: Option<Instant>,
     /// No connection is given up before.
     sparing_until: Instant,
@@ -268,7 +268,8 @@ impl Shard {
         }
         self.note_lateness(now);
         self.take_turn(now, out);
-        self.awaited = self.next_deadline();
+        // What is left for the next turn is due now, however early its deadline says.
+        self.awaited = self.next_deadline().map(|due| due.max(now.mono));
     }
 
     fn take_turn(&mut self, now: Now, out: &mut Effects) {
