@@ -39,8 +39,8 @@ CASES = {
     "many-topics": (cases.many_topics, 128, ORDINARY),
     "cold": (cases.cold, 64, dict(ORDINARY, options=("--journal-initial-bytes", "1048576", "--journal-max-bytes", "2097152"))),
     "slow-disk": (cases.slow_disk, 512, dict(ORDINARY, options=("--disk-bytes-per-second", "20000000"), produces=False)),
-    # 128 MiB of fetched records on each of two shards, and the last answers of 144 that are closed.
-    "closing": (cases.closing, 384, dict(ORDINARY, files=256)),
+    # 128 MiB of fetched records, and 16 MiB of last answers.
+    "closing": (cases.closing, 192, dict(ORDINARY, files=256)),
     "descriptors": (cases.descriptors, 64, dict(ORDINARY, files=256)),
 }
 

@@ -551,6 +551,27 @@ fn many_fetches_that_nobody_reads_share_what_there_is_and_then_let_go() {
 }
 
 #[test]
+fn what_two_shards_may_read_for_a_fetch_is_held_until_they_have() {
+    let mut world = World::start(2);
+    world.topic_of("small", 4, &[("max.message.bytes", "1000")]);
+    world.topic("usual", 4);
+    for (topic, most) in [("small", 20_000), ("usual", 2 * 1_048_588)] {
+        let request = fetch(topic, &[0, 1, 2, 3], 10_000, 0);
+        let call = world.send(0, Request::Fetch(request), 100);
+        let mut out = Effects::default();
+        for (shard, input) in std::mem::take(&mut world.inputs) {
+            world.shards[shard].handle(world.now, input, &mut out);
+        }
+        world.shards[0].settle(world.now, &mut out);
+        assert_eq!(world.shards[0].pools().fetches.held(), most, "{topic}");
+        world.carry_out(0, out);
+        world.run();
+        assert!(world.answer(call).is_some());
+        assert_eq!(world.held(), 0);
+    }
+}
+
+#[test]
 fn the_next_call_waits_until_the_socket_took_the_answers_before() {
     let mut world = World::start(1);
     world.topic("a", 100);

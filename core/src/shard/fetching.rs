@@ -3,7 +3,12 @@
 //!
 //! Only the first partition with data, in the order of the request, may exceed `max_bytes`, by one
 //! batch (KIP-74). Shards read at the same time and know nothing of each other, so what is too much
-//! together is cut off here, at a batch.
+//! together is cut off here, at a batch. All that may be read is held in the pool until it is: twice what
+//! the client gets where several shards read, and a batch of each in any case.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use super::gateway::{Asks, Call, Kind};
 use super::parts::Layout;
@@ -11,6 +16,7 @@ use super::{Part, PartAsk, Shard};
 use crate::api::*;
 use crate::contract::Effects;
 use crate::error_code::ErrorCode;
+use crate::metadata::shard_of;
 use crate::time::Now;
 
 /// A fetch takes at most this part of the room that is left for fetched records, so that many of them
@@ -28,6 +34,10 @@ pub(super) struct Fetching {
     /// What this round may take, and is held for it in the pool.
     granted: usize,
     pub reserved: u64,
+    /// Bytes of one batch from each of the shards, which give it in any case.
+    least: u64,
+    /// More than one shard is asked.
+    spread: bool,
     /// Something moved while the shards were asked.
     woken: bool,
     /// Time is up: whatever there is goes out.
@@ -56,6 +66,7 @@ impl Shard {
             asks.clear();
         }
         let last = wait == 0 || asks.is_empty() || self.is_leaving(call.conn);
+        let batches = self.largest_batches(&asks);
         let fetch = Fetching {
             layout,
             asks,
@@ -63,6 +74,8 @@ impl Shard {
             max_bytes,
             granted: 0,
             reserved: 0,
+            least: batches.values().sum(),
+            spread: batches.len() > 1,
             woken: false,
             last,
             gone: false,
@@ -74,6 +87,20 @@ impl Shard {
             ..call
         });
         self.ask_for_records(now, token, out);
+    }
+
+    /// The largest batch that each shard may have in the partitions it is asked for, bytes.
+    fn largest_batches(&self, asks: &Asks) -> BTreeMap<u16, u64> {
+        let mut largest = BTreeMap::new();
+        for (_, id, _) in asks {
+            let topics = self.image.iter().map(|image| &image.topics);
+            let topic = topics.filter_map(|topics| topics.get(&id.topic)).next();
+            let bytes = topic.map_or(0, |topic| topic.effective.max_message_bytes.unsigned_abs());
+            let shard = largest.entry(shard_of(*id, self.config.shards));
+            let before: &mut u64 = shard.or_default();
+            *before = bytes.max(*before);
+        }
+        largest
     }
 
     /// Ask the shards of a fetch, for as much as there is room for.
@@ -92,15 +119,17 @@ impl Shard {
         fetch.granted = fetch
             .max_bytes
             .min(usize::try_from(share).unwrap_or(usize::MAX));
-        let reserved = wanted.min(fetch.granted) as u64;
+        let granted = fetch.granted;
+        // Where all together would be too much, a shard reads up to twice its share: what is cut off
+        // later is read in vain, and held until then.
+        let most = granted.saturating_mul(if fetch.spread { 2 } else { 1 });
+        let reserved = fetch.least.max(wanted.min(most) as u64);
         self.pools.fetches.take(reserved);
         self.pools
             .fetches
             .give(std::mem::replace(&mut fetch.reserved, reserved));
-        let (granted, asks, interest) = (fetch.granted, fetch.asks.clone(), !fetch.last);
+        let (asks, interest) = (fetch.asks.clone(), !fetch.last);
         let partitions = asks.len();
-        // Where all together would be too much, a shard reads up to twice its share: what is cut off
-        // later is read in vain.
         let budget = |parts: &Asks| match wanted <= granted {
             true => granted,
             false => granted.min((granted * 2 / partitions).saturating_mul(parts.len())),
@@ -216,8 +245,10 @@ impl Layout {
     }
 }
 
-/// Keep the whole batches at the front that fit into `max_bytes`. Returns their bytes.
-fn cut_at_batch(pieces: &mut Vec<bytes::Bytes>, max_bytes: usize) -> usize {
+/// Keep the whole batches at the front that fit into `max_bytes`. Returns their bytes. If that is the
+/// lesser part, it gets memory of its own: all was read into one piece of memory, which nobody counts
+/// once the answer is made.
+fn cut_at_batch(pieces: &mut Vec<Bytes>, max_bytes: usize) -> usize {
     let (mut kept, mut size) = (0, 0);
     while let Some(head) = pieces.get(kept).and_then(|piece| piece.get(8..12)) {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize + 12;
@@ -232,7 +263,13 @@ fn cut_at_batch(pieces: &mut Vec<bytes::Bytes>, max_bytes: usize) -> usize {
             kept += 1;
         }
     }
+    let all: usize = pieces.iter().map(Bytes::len).sum();
     pieces.truncate(kept);
+    if size * 2 < all {
+        for piece in pieces {
+            *piece = Bytes::copy_from_slice(piece);
+        }
+    }
     size
 }
 
@@ -259,6 +296,10 @@ mod tests {
             let left = cut_at_batch(&mut cut, max_bytes);
             assert_eq!(cut.len(), count, "{max_bytes}");
             assert_eq!(left, cut.iter().map(|piece| piece.len()).sum::<usize>());
+            // The lesser part stands alone.
+            let same = |(new, old): (&Bytes, &Bytes)| new.as_ptr() == old.as_ptr();
+            let shared = cut.iter().zip(&pieces).all(same);
+            assert_eq!(shared, count == 0 || left >= size * 3 / 2, "{max_bytes}");
         }
     }
 }
