@@ -269,6 +269,7 @@ fn produce(topic: &str, index: i32, acks: i16, records: Bytes) -> Request {
         acks,
         timeout_ms: 2_000,
         zstd_allowed: true,
+        by_id: false,
         topics: vec![TopicProduce {
             topic: named(topic),
             partitions: vec![(index, Some(records))],
@@ -292,6 +293,8 @@ fn fetch(topic: &str, partitions: &[i32], max_bytes: i32, max_wait_ms: i32) -> F
         session_id: 0,
         session_epoch: -1,
         by_id: false,
+        from_replica: false,
+        isolation: 0,
         topics: vec![TopicFetch {
             topic: named(topic),
             partitions: partitions.iter().map(partition).collect(),
@@ -757,6 +760,7 @@ fn a_folder_goes_only_after_what_may_yet_write_into_it() {
     assert!(!world.kept_back.is_empty(), "a write-behind is under way");
     let delete = DeleteTopicsRequest {
         topics: vec![named("a")],
+        misnamed: Vec::new(),
         timeout_ms: 1_000,
     };
     world.ask(0, Request::DeleteTopics(delete));

@@ -38,6 +38,7 @@ fn messages(key: i16) -> Option<(Request, Response)> {
             Request::ListOffsets(ListOffsetsRequest {
                 topics: vec![(topic(), vec![PartitionOffsetQuery::default()])],
                 timeout_ms: 9,
+                isolation: 0,
             }),
             Response::ListOffsets(ListOffsetsResponse {
                 topics: vec![(topic(), vec![PartitionOffset::default()])],
@@ -57,6 +58,7 @@ fn messages(key: i16) -> Option<(Request, Response)> {
         20 => (
             Request::DeleteTopics(DeleteTopicsRequest {
                 topics: vec![topic()],
+                misnamed: Vec::new(),
                 timeout_ms: 9,
             }),
             Response::DeleteTopics(DeleteTopicsResponse {
@@ -143,6 +145,7 @@ fn metadata() -> (Request, Response) {
     let request = MetadataRequest {
         topics: Some(vec![topic()]),
         allow_auto_topic_creation: true,
+        badly_named: false,
     };
     let partition = PartitionMetadata {
         replicas: vec![NodeId(0)],

@@ -14,6 +14,8 @@ mod broker;
 mod calls;
 #[path = "../../core/tests/memory_broker/disk.rs"]
 mod disk;
+#[path = "field/doubles.rs"]
+mod doubles;
 #[path = "field/fetching.rs"]
 mod fetching;
 #[path = "field/frames.rs"]
@@ -22,6 +24,8 @@ mod frames;
 mod greetings;
 #[path = "field/nulls.rs"]
 mod nulls;
+#[path = "field/odd_requests.rs"]
+mod odd_requests;
 #[path = "field/offsets.rs"]
 mod offsets;
 #[path = "field/producing.rs"]

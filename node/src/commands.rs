@@ -37,6 +37,7 @@ fn metadata(client: &mut Client, topic: Option<&str>) -> Result<Vec<TopicMetadat
     let request = MetadataRequest {
         topics,
         allow_auto_topic_creation: false,
+        badly_named: false,
     };
     match client.call(&Request::Metadata(request))? {
         Response::Metadata(response) => Ok(response.topics),
@@ -110,6 +111,7 @@ pub fn create(
 pub fn remove(target: &Target, name: &str) -> Result<(), Failure> {
     let request = DeleteTopicsRequest {
         topics: vec![topic_ref(name)],
+        misnamed: Vec::new(),
         timeout_ms: 30_000,
     };
     match Client::connect(&target.bootstrap)?.call(&Request::DeleteTopics(request))? {
@@ -141,6 +143,7 @@ fn offsets(
     let request = ListOffsetsRequest {
         topics: vec![(topic_ref(name), queries.collect())],
         timeout_ms: 30_000,
+        isolation: 0,
     };
     match client.call(&Request::ListOffsets(request))? {
         Response::ListOffsets(response) => {
@@ -240,6 +243,7 @@ impl Sender<'_> {
             acks: -1,
             timeout_ms: 30_000,
             zstd_allowed: true,
+            by_id: false,
             topics: vec![topic],
         };
         match self.client.call(&Request::Produce(request))? {
@@ -263,6 +267,7 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
     let request = MetadataRequest {
         topics,
         allow_auto_topic_creation: true,
+        badly_named: false,
     };
     client.call(&Request::Metadata(request))?;
     let partitions = one_topic(&mut client, &options.topic)?
@@ -413,6 +418,8 @@ fn fetch(
         session_id: 0,
         session_epoch: -1,
         by_id: false,
+        from_replica: false,
+        isolation: 0,
         topics: vec![TopicFetch {
             topic: topic_ref(topic),
             partitions: partitions.collect(),

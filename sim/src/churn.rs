@@ -142,6 +142,7 @@ impl Churn {
             }),
             Step::Remove => Request::DeleteTopics(DeleteTopicsRequest {
                 topics: vec![topic],
+                misnamed: Vec::new(),
                 timeout_ms: 30_000,
             }),
             Step::Send(index, value, size) => Request::Produce(ProduceRequest {
@@ -149,6 +150,7 @@ impl Churn {
                 acks: -1,
                 timeout_ms: 1000,
                 zstd_allowed: true,
+                by_id: false,
                 topics: vec![TopicProduce {
                     topic,
                     partitions: vec![(*index as i32, Some(batch(*value, *size)))],
@@ -164,6 +166,7 @@ impl Churn {
             Step::Describe => Request::Metadata(MetadataRequest {
                 topics: Some(vec![topic]),
                 allow_auto_topic_creation: false,
+                badly_named: false,
             }),
         }
     }

@@ -350,6 +350,7 @@ impl Client {
                 acks: -1,
                 timeout_ms: 1000,
                 zstd_allowed: true,
+                by_id: false,
                 topics: vec![TopicProduce {
                     topic: topic_ref(part.0),
                     partitions: vec![(part.1, Some(batch.clone()))],
@@ -564,6 +565,7 @@ fn offset_request(part: Part, timestamp: i64) -> Request {
     Request::ListOffsets(ListOffsetsRequest {
         topics: vec![(topic_ref(part.0), vec![query])],
         timeout_ms: -1,
+        isolation: 0,
     })
 }
 
@@ -583,6 +585,8 @@ pub fn fetch_request(part: Part, offset: i64, max_wait_ms: i32) -> FetchRequest 
         session_id: 0,
         session_epoch: -1,
         by_id: false,
+        from_replica: false,
+        isolation: 0,
         topics: vec![TopicFetch {
             topic: topic_ref(part.0),
             partitions: vec![partition],

@@ -11,6 +11,10 @@ pub struct MetadataRequest {
     pub topics: Option<Vec<TopicRef>>,
     /// Create topics that do not exist.
     pub allow_auto_topic_creation: bool,
+    /// A topic has an id, or null for a name, in v10 or v11, which have the fields but give them no
+    /// meaning: all topics are answered INVALID_REQUEST, and none is created
+    /// (`KafkaApis.handleTopicMetadataRequest`).
+    pub badly_named: bool,
 }
 
 /// Answer to Metadata. The one broker's address is the local address of the connection, put in by
@@ -116,6 +120,9 @@ pub struct TopicCreated {
 pub struct DeleteTopicsRequest {
     /// Topics by name or id.
     pub topics: Vec<TopicRef>,
+    /// Places, in rising order, of the topics that have null for a name and no id, or an empty name
+    /// beside an id: each is answered INVALID_REQUEST. An empty name alone is a name that no topic has.
+    pub misnamed: Vec<u32>,
     /// How long the client waits, in milliseconds; see [`CreateTopicsRequest::timeout_ms`].
     pub timeout_ms: i32,
 }
@@ -166,14 +173,14 @@ pub struct DeleteRecordsResponse {
 /// FindCoordinator: one or many keys (KIP-699).
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct FindCoordinatorRequest {
-    /// 0 group, 1 transaction.
+    /// 0 group, 1 transaction. Others, also share groups (2), are answered INVALID_REQUEST.
     pub key_type: i8,
     /// Keys asked for.
     pub keys: Vec<String>,
 }
 
-/// Answer to FindCoordinator. Coordinators come with groups; until then every key is answered
-/// COORDINATOR_NOT_AVAILABLE.
+/// Answer to FindCoordinator. Coordinators come with groups; until then every key of a group or a
+/// transaction is answered COORDINATOR_NOT_AVAILABLE.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct FindCoordinatorResponse {
     /// Per key: (key, outcome).

@@ -25,6 +25,8 @@ pub struct ProduceRequest {
     pub timeout_ms: i32,
     /// Batches may be compressed with zstd (KIP-110).
     pub zstd_allowed: bool,
+    /// True if a topic id, not a name, is how the client addresses topics.
+    pub by_id: bool,
     /// Per topic.
     pub topics: Vec<TopicProduce>,
 }
@@ -75,10 +77,18 @@ pub struct FetchRequest {
     pub max_bytes: i32,
     /// Fetch session (KIP-227); 0 for none. This broker grants none yet.
     pub session_id: i32,
-    /// Session epoch: 0 new, -1 none.
+    /// Session epoch: 0 new, -1 none. Any other goes on with a session and is answered
+    /// FETCH_SESSION_ID_NOT_FOUND.
     pub session_epoch: i32,
     /// True if a topic id, not a name, is how the client addresses topics.
     pub by_id: bool,
+    /// The client calls itself a broker that follows partitions (`replica_id` up to v14, 0 or more): it
+    /// is answered NOT_LEADER_OR_FOLLOWER, because no partition has another replica.
+    pub from_replica: bool,
+    /// 0 read uncommitted, 1 read committed, which see the same without transactions. For any other all
+    /// partitions, and from v7 on the whole, are answered INVALID_REQUEST. Kafka 4.3 answers
+    /// UNKNOWN_SERVER_ERROR there, which a client takes for a broken broker.
+    pub isolation: i8,
     /// Per topic.
     pub topics: Vec<TopicFetch>,
 }
@@ -157,6 +167,8 @@ pub struct ListOffsetsRequest {
     /// How long the client waits, in milliseconds (KIP-1075); -1 in versions that do not say. A
     /// partition that is not found by then is answered REQUEST_TIMED_OUT.
     pub timeout_ms: i32,
+    /// As [`FetchRequest::isolation`], each partition for itself.
+    pub isolation: i8,
 }
 
 /// One question of ListOffsets.
@@ -241,9 +253,11 @@ pub struct EpochEnd {
 /// InitProducerId.
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct InitProducerIdRequest {
-    /// Transactional id; transactions are not served yet.
+    /// Transactional id; transactions are not served yet. An empty one is answered INVALID_REQUEST.
     pub transactional_id: Option<String>,
-    /// The producer's current id, -1 for none (KIP-360).
+    /// The producer's current id, -1 for none (KIP-360). With an id that has no epoch, or the reverse,
+    /// the answer is INVALID_REQUEST. With both, a producer that is not transactional gets a new id all
+    /// the same: librdkafka sends those it had.
     pub producer_id: i64,
     /// The producer's current epoch, -1 for none.
     pub producer_epoch: i16,

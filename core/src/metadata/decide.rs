@@ -353,16 +353,20 @@ struct Deletions<'a> {
     told: BTreeSet<&'a TopicRef>,
 }
 
+/// The entries of a deletion, each with whether it is misnamed.
+fn entries(request: &DeleteTopicsRequest) -> impl Iterator<Item = (&TopicRef, bool)> + Clone {
+    let topics = (0u32..).zip(&request.topics);
+    topics.map(move |(at, topic)| (topic, request.misnamed.binary_search(&at).is_ok()))
+}
+
 const NAMED_TWICE: &str = "the topic is named twice";
 
 impl<'a> Deletions<'a> {
-    fn of(image: &'a Image, topics: &'a [TopicRef]) -> Deletions<'a> {
-        let by_name = topics
-            .iter()
-            .filter(|topic| topic.id.is_zero() && !topic.name.is_empty());
-        let by_id = topics
-            .iter()
-            .filter(|topic| topic.name.is_empty() && !topic.id.is_zero());
+    fn of(image: &'a Image, request: &'a DeleteTopicsRequest) -> Deletions<'a> {
+        let good = entries(request).filter(|(_, misnamed)| !misnamed);
+        let good = good.map(|(topic, _)| topic);
+        let by_name = good.clone().filter(|topic| topic.id.is_zero());
+        let by_id = good.filter(|topic| topic.name.is_empty() && !topic.id.is_zero());
         let names_twice = doubled(by_name.clone().map(|topic| &topic.name[..]));
         let once = by_name.filter(|topic| !names_twice.contains(&topic.name[..]));
         let named = once.filter_map(|topic| image.names.get(&topic.name).copied());
@@ -376,14 +380,17 @@ impl<'a> Deletions<'a> {
         }
     }
 
-    fn judge(&mut self, wanted: &'a TopicRef) -> Deletion {
+    fn judge(&mut self, wanted: &'a TopicRef, misnamed: bool) -> Deletion {
         let refused = |code, text| Deletion::Refused(wanted.clone(), code, text);
         let invalid = |text| refused(ErrorCode::InvalidRequest, text);
-        let by_name = match (wanted.name.is_empty(), wanted.id.is_zero()) {
-            (true, true) => return invalid("neither a name nor an id is given"),
-            (false, false) => return invalid("both a name and an id are given"),
-            (by_id, _) => !by_id,
-        };
+        let by_name = wanted.id.is_zero();
+        match by_name {
+            true if misnamed => return invalid("neither a name nor an id is given"),
+            false if misnamed || !wanted.name.is_empty() => {
+                return invalid("both a name and an id are given")
+            }
+            _ => {}
+        }
         let twice = match by_name {
             true => self.names_twice.contains(&wanted.name[..]),
             false => self.ids_twice.contains(&wanted.id),
@@ -420,9 +427,9 @@ impl<'a> Deletions<'a> {
 fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision {
     let mut records: Vec<Record> = Vec::new();
     let mut topics = Vec::new();
-    let mut deletions = Deletions::of(image, &request.topics);
-    for wanted in &request.topics {
-        topics.push(match deletions.judge(wanted) {
+    let mut deletions = Deletions::of(image, request);
+    for (wanted, misnamed) in entries(request) {
+        topics.push(match deletions.judge(wanted, misnamed) {
             Deletion::Told => continue,
             Deletion::Topic(id) => {
                 records.push(Record::RemoveTopic { id });

@@ -91,6 +91,11 @@ pub fn is_zstd(records: &[u8]) -> bool {
     attributes(records) & ATTRIBUTE_COMPRESSION == CODEC_MAX
 }
 
+/// True if its attributes say that it belongs to a transaction; older formats have none.
+pub fn is_transactional(records: &[u8]) -> bool {
+    records.get(16) == Some(&2) && attributes(records) & ATTRIBUTE_TRANSACTIONAL != 0
+}
+
 fn attributes(records: &[u8]) -> i16 {
     match records.get(21..23) {
         Some(&[high, low]) => i16::from_be_bytes([high, low]),

@@ -12,7 +12,9 @@ mod retain;
 mod write_behind;
 mod youngest;
 
-pub use append::{admit_checked, is_compressed, is_zstd, Admitted, AppendError, Appended};
+pub use append::{
+    admit_checked, is_compressed, is_transactional, is_zstd, Admitted, AppendError, Appended,
+};
 pub use producers::{Producers, Verdict, PRODUCERS_MAX, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use retain::Retention;

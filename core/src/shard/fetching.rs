@@ -54,7 +54,8 @@ impl Shard {
         request: FetchRequest,
         out: &mut Effects,
     ) {
-        let session = request.session_epoch > 0;
+        // Every epoch but these two, also one below them, goes on with a session (`FetchMetadata`).
+        let session = !(-1..=0).contains(&request.session_epoch);
         let wait = u64::try_from(request.max_wait_ms).unwrap_or(0);
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);

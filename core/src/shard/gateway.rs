@@ -92,8 +92,11 @@ impl Shard {
                 self.metadata(now, Call { kind, ..call }, out)
             }
             Request::FindCoordinator(request) => {
-                let keys = request.keys.into_iter();
-                let keys = keys.map(|key| (key, ErrorCode::CoordinatorNotAvailable));
+                let error = match request.key_type {
+                    0 | 1 => ErrorCode::CoordinatorNotAvailable,
+                    _ => ErrorCode::InvalidRequest,
+                };
+                let keys = request.keys.into_iter().map(|key| (key, error));
                 let response = FindCoordinatorResponse {
                     keys: keys.collect(),
                 };
@@ -275,8 +278,13 @@ impl Shard {
         request: InitProducerIdRequest,
         out: &mut Effects,
     ) {
-        if request.transactional_id.is_some() {
-            let error = ErrorCode::TransactionalIdAuthorizationFailed;
+        let half = (request.producer_id == -1) != (request.producer_epoch == -1);
+        let error = match request.transactional_id.as_deref() {
+            Some("") => Some(ErrorCode::InvalidRequest),
+            Some(_) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+            None => half.then_some(ErrorCode::InvalidRequest),
+        };
+        if let Some(error) = error {
             let response = InitProducerIdResponse {
                 error,
                 producer_id: -1,

@@ -4,6 +4,7 @@
 //! deadlines, checkpoints, and the one journal block that makes the turn's promises durable.
 
 mod ahead;
+mod asked;
 mod boot;
 mod carrying;
 mod checkpoints;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::asked::{time_refused, told_once, Manner, Once, Topics};
 use super::{Part, PartAsk, Shard};
 use crate::api::*;
 use crate::error_code::ErrorCode;
 use crate::ids::PartitionId;
 use crate::metadata::{decide_name, Image};
-use crate::partition::is_zstd;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Shape {
+pub(super) enum Shape {
     Produce,
     Fetch,
     Offsets,
@@ -146,9 +146,13 @@ const INTERNAL_TOPICS: [&str; 3] = [
 
 type Asks = Vec<(u32, PartitionId, PartAsk)>;
 
-fn resolve(image: &Image, topic: &TopicRef, index: i32) -> Result<PartitionId, ErrorCode> {
-    let by_id = !topic.id.is_zero();
-    let id = if by_id {
+fn resolve(
+    image: &Image,
+    topic: &TopicRef,
+    by_id: bool,
+    index: i32,
+) -> Result<PartitionId, ErrorCode> {
+    let id = if by_id || !topic.id.is_zero() {
         topic.id
     } else {
         *image
@@ -175,39 +179,12 @@ fn one_name(image: &Image, topic: &TopicRef) -> TopicRef {
     }
 }
 
-/// Partitions that a ListOffsets names twice: Kafka answers each once, INVALID_REQUEST
-/// (`ListOffsetsRequest.duplicatePartitions`).
-fn twice_asked(
-    shape: &Shape,
-    topics: &[(TopicRef, Vec<(i32, PartAsk)>)],
-) -> BTreeSet<(String, i32)> {
-    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
-    if *shape == Shape::Offsets {
-        for (topic, parts) in topics {
-            for (index, _) in parts {
-                if !seen.insert((&topic.name, *index)) {
-                    twice.insert((topic.name.clone(), *index));
-                }
-            }
-        }
-    }
-    twice
-}
-
-/// A special time of ListOffsets that nobody knows, or not at the request's version.
-fn time_refused(ask: &PartAsk) -> Option<ErrorCode> {
-    match ask {
-        PartAsk::Offset(query) if query.timestamp < -6 => Some(ErrorCode::UnsupportedVersion),
-        _ => None,
-    }
-}
-
 /// A request's questions by topic, each with its partition index.
-fn questions(request: Request) -> Option<(Shape, Vec<(TopicRef, Vec<(i32, PartAsk)>)>)> {
+fn questions(request: Request) -> Option<(Shape, Topics)> {
     fn each<T>(
         topics: impl IntoIterator<Item = (TopicRef, Vec<T>)>,
         ask: impl Fn(T) -> (i32, PartAsk),
-    ) -> Vec<(TopicRef, Vec<(i32, PartAsk)>)> {
+    ) -> Topics {
         topics
             .into_iter()
             .map(|(topic, parts)| (topic, parts.into_iter().map(&ask).collect()))
@@ -258,12 +235,7 @@ impl Shard {
     /// Turn a request over partitions into asks, and the shape of its answer. What cannot be resolved
     /// is answered in the layout already.
     pub(super) fn lay_out(&self, request: Request) -> (Layout, Asks) {
-        let acks = match &request {
-            Request::Produce(request) => Some(request.acks),
-            _ => None,
-        };
-        let transactional = matches!(&request, Request::Produce(p) if p.transactional_id.is_some());
-        let no_zstd = matches!(&request, Request::Produce(p) if !p.zstd_allowed);
+        let manner = Manner::of(&request);
         let mut layout = Layout {
             shape: Shape::Produce,
             topics: Vec::new(),
@@ -275,35 +247,25 @@ impl Shard {
             return (layout, asks);
         };
         layout.shape = shape;
-        let twice = twice_asked(&shape, &topics);
-        let mut told = BTreeSet::new();
-        for (mut topic, mut parts) in topics {
-            if !twice.is_empty() {
-                parts.retain(|(index, _)| {
-                    let key = (topic.name.clone(), *index);
-                    !twice.contains(&key) || told.insert(key)
-                });
-            }
+        if shape == Shape::Fetch {
+            layout.error = manner.whole.unwrap_or(ErrorCode::None);
+        }
+        let Once { topics, twice } = told_once(shape, topics);
+        for (at, (mut topic, parts)) in topics.into_iter().enumerate() {
             let count = parts.len();
-            for (index, ask) in parts {
+            for (part, (index, ask)) in parts.into_iter().enumerate() {
                 let slot = layout.slots.len() as u32;
                 layout.slots.push((index, None));
-                let refusal = match acks {
-                    Some(acks) if !(-1..=1).contains(&acks) => Some(ErrorCode::InvalidRequiredAcks),
-                    _ if transactional => Some(ErrorCode::TransactionalIdAuthorizationFailed),
-                    _ if no_zstd && matches!(&ask, PartAsk::Produce(batch) if is_zstd(batch)) => {
-                        Some(ErrorCode::UnsupportedCompressionType)
-                    }
-                    _ if !twice.is_empty() && twice.contains(&(topic.name.clone(), index)) => {
-                        Some(ErrorCode::InvalidRequest)
-                    }
-                    _ => time_refused(&ask),
+                let refusal = match manner.whole {
+                    None if twice.contains(&(at, part)) => Some(ErrorCode::InvalidRequest),
+                    None => time_refused(&ask),
+                    whole => whole,
                 };
                 let resolved = match refusal {
                     Some(error) => Err(error),
-                    None => resolve(image, &topic, index),
+                    None => resolve(image, &topic, manner.by_id, index),
                 };
-                match resolved {
+                match resolved.and_then(|id| manner.refused(&ask).map_or(Ok(id), Err)) {
                     Ok(id) => asks.push((slot, id, ask)),
                     Err(error) => layout.put(slot, ask.failed(index, error, None)),
                 }
@@ -323,7 +285,8 @@ impl Shard {
         let (Some(topics), Some(image)) = (&request.topics, &self.image) else {
             return Vec::new();
         };
-        if !(request.allow_auto_topic_creation && self.config.auto_create_topics) {
+        let may = request.allow_auto_topic_creation && self.config.auto_create_topics;
+        if !may || request.badly_named {
             return Vec::new();
         }
         let mut names: Vec<String> = topics
@@ -361,7 +324,15 @@ impl Shard {
         let topics = wanted
             .into_iter()
             .filter(|topic| told.insert(one_name(image, topic)))
-            .map(|topic| self.describe_topic(image, topic))
+            .map(|topic| match request.badly_named {
+                // Kafka then names no broker; there is no reason to keep it back.
+                true => TopicMetadata {
+                    error: ErrorCode::InvalidRequest,
+                    topic,
+                    ..TopicMetadata::default()
+                },
+                false => self.describe_topic(image, topic),
+            })
             .collect();
         MetadataResponse {
             brokers: vec![(node, self.config.advertised.clone())],

@@ -435,6 +435,7 @@ impl Broker {
         }];
         match self.call(Request::DeleteTopics(DeleteTopicsRequest {
             topics,
+            misnamed: Vec::new(),
             timeout_ms: 30_000,
         })) {
             Response::DeleteTopics(response) => vec![response.topics[0].1.name().to_string()],
@@ -471,6 +472,7 @@ impl Broker {
                 acks: -1,
                 timeout_ms: 0,
                 zstd_allowed: true,
+                by_id: false,
                 topics,
             };
             last = match self.call(Request::Produce(request)) {
@@ -500,6 +502,8 @@ impl Broker {
             session_id: 0,
             session_epoch: -1,
             by_id: false,
+            from_replica: false,
+            isolation: 0,
             topics: vec![TopicFetch {
                 topic,
                 partitions: vec![partition],
@@ -547,6 +551,7 @@ impl Broker {
         let request = ListOffsetsRequest {
             topics: vec![(topic, vec![query])],
             timeout_ms: 30_000,
+            isolation: 0,
         };
         match self.call(Request::ListOffsets(request)) {
             Response::ListOffsets(response) => {
@@ -612,6 +617,7 @@ fn produce_of(at: &str, records: Bytes, zstd_allowed: bool) -> Request {
         timeout_ms: 0,
         zstd_allowed,
         topics,
+        by_id: false,
     })
 }
 

@@ -61,14 +61,26 @@ pub fn create_topics_response<C: Codec>(c: &mut C, m: &mut CreateTopicsResponse)
 
 pub fn delete_topics_request<C: Codec>(c: &mut C, m: &mut DeleteTopicsRequest) -> Visit {
     let v = c.version();
+    let (misnamed, mut place) = (&mut m.misnamed, 0);
     c.array(&mut m.topics, |c, topic| {
         if v < 6 {
             return c.string(&mut topic.name);
         }
-        let mut name = Some(std::mem::take(&mut topic.name)).filter(|name| !name.is_empty());
+        let is_misnamed = misnamed.binary_search(&place).is_ok();
+        let mut name = Some(std::mem::take(&mut topic.name));
+        name = name.filter(|name| !name.is_empty() || topic.id.is_zero() != is_misnamed);
         c.nullable_string(&mut name)?;
-        topic.name = name.unwrap_or_default();
         c.uuid(&mut topic.id)?;
+        let is_misnamed = match name.as_deref() {
+            None => topic.id.is_zero(),
+            Some("") => !topic.id.is_zero(),
+            Some(_) => false,
+        };
+        if c.reading() && is_misnamed {
+            misnamed.push(place);
+        }
+        topic.name = name.unwrap_or_default();
+        place += 1;
         c.tags()
     })?;
     c.i32(&mut m.timeout_ms)?;
@@ -79,9 +91,10 @@ pub fn delete_topics_response<C: Codec>(c: &mut C, m: &mut DeleteTopicsResponse)
     let v = c.version();
     c.fixed_i32(0)?;
     c.array(&mut m.topics, |c, (topic, error, message)| {
-        // Null where the topic was asked for by an id that nobody has.
+        // Null where the topic was not asked for by a name: an empty one is no topic's.
+        let by_name = topic.id.is_zero() && *error == ErrorCode::UnknownTopicOrPartition;
         let mut name = Some(std::mem::take(&mut topic.name));
-        name = name.filter(|name| v < 6 || !name.is_empty());
+        name = name.filter(|name| v < 6 || by_name || !name.is_empty());
         c.nullable_string(&mut name)?;
         topic.name = name.unwrap_or_default();
         if v >= 6 {

@@ -24,6 +24,7 @@ pub fn produce_request<C: Codec>(c: &mut C, m: &mut ProduceRequest) -> Visit {
     c.i16(&mut m.acks)?;
     c.i32(&mut m.timeout_ms)?;
     m.zstd_allowed = v >= 7;
+    m.by_id = v >= 13;
     c.array(&mut m.topics, |c, topic| {
         topic_ref(c, &mut topic.topic, v >= 13)?;
         c.array(&mut topic.partitions, |c, (index, records)| {
@@ -67,13 +68,14 @@ pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
 pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     let v = c.version();
     if v <= 14 {
-        c.fixed_i32(-1)?;
+        let mut replica = if m.from_replica { 0 } else { -1 };
+        c.i32(&mut replica)?;
+        m.from_replica = replica >= 0;
     }
     c.i32(&mut m.max_wait_ms)?;
     c.i32(&mut m.min_bytes)?;
     c.i32(&mut m.max_bytes)?;
-    // Isolation: without transactions both levels see the same.
-    c.i8(&mut 0)?;
+    c.i8(&mut m.isolation)?;
     if v >= 7 {
         c.i32(&mut m.session_id)?;
     }
@@ -149,7 +151,7 @@ pub fn list_offsets_request<C: Codec>(c: &mut C, m: &mut ListOffsetsRequest) -> 
     let v = c.version();
     c.fixed_i32(-1)?;
     if v >= 2 {
-        c.i8(&mut 0)?;
+        c.i8(&mut m.isolation)?;
     }
     c.array(&mut m.topics, |c, (topic, partitions)| {
         c.string(&mut topic.name)?;

@@ -23,7 +23,8 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
         c.array(&mut topics, |c, topic| c.string(&mut topic.name))?;
         m.topics = Some(topics).filter(|topics| !topics.is_empty());
     } else {
-        c.nullable_array(&mut m.topics, wanted)?;
+        let badly_named = &mut m.badly_named;
+        c.nullable_array(&mut m.topics, |c, topic| wanted(c, topic, badly_named))?;
     }
     if c.reading() && v < 4 {
         m.allow_auto_topic_creation = true;
@@ -40,12 +41,18 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     c.tags()
 }
 
-/// A topic that is asked for, from v1 on.
-fn wanted<C: Codec>(c: &mut C, topic: &mut TopicRef) -> Visit {
-    if c.version() >= 10 {
+/// A topic that is asked for, from v1 on; `badly_named` if its version has the id or the null that it
+/// bears, but no meaning for it.
+fn wanted<C: Codec>(c: &mut C, topic: &mut TopicRef, badly_named: &mut bool) -> Visit {
+    let v = c.version();
+    if v >= 10 {
         c.uuid(&mut topic.id)?;
-        let mut name = Some(std::mem::take(&mut topic.name)).filter(|name| !name.is_empty());
+        let mut name = Some(std::mem::take(&mut topic.name));
+        name = name.filter(|name| !name.is_empty() || (topic.id.is_zero() && !*badly_named));
         c.nullable_string(&mut name)?;
+        if c.reading() && v < 12 {
+            *badly_named |= name.is_none() || !topic.id.is_zero();
+        }
         topic.name = name.unwrap_or_default();
     } else {
         c.string(&mut topic.name)?;
@@ -92,7 +99,9 @@ fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
     let v = c.version();
     c.error(&mut topic.error)?;
     if v >= 12 {
-        let mut name = Some(std::mem::take(&mut topic.topic.name)).filter(|name| !name.is_empty());
+        // Null where the topic was asked for by an id that nobody has.
+        let mut name = Some(std::mem::take(&mut topic.topic.name));
+        name = name.filter(|name| !name.is_empty() || topic.topic.id.is_zero());
         c.nullable_string(&mut name)?;
         topic.topic.name = name.unwrap_or_default();
     } else {

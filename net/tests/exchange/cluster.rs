@@ -29,6 +29,7 @@ impl Api for Metadata {
         let ask = ask.prop_map(|(topics, allow)| MetadataRequest {
             topics,
             allow_auto_topic_creation: allow,
+            badly_named: false,
         });
         let brokers = few((node(), option::of((text(), any::<u16>()))));
         let answer = (brokers, id(), node(), few(topic_told()));
@@ -82,9 +83,13 @@ impl Api for Metadata {
         let topics = ask
             .topics
             .filter(|topics| version > 0 || !topics.is_empty());
+        let mut all = topics.iter().flatten();
+        let badly_named = (10..12).contains(&version)
+            && all.any(|topic| topic.name.is_none() || !topic.topic_id.is_nil());
         MetadataRequest {
             topics: topics.map(|topics| topics.into_iter().map(topic).collect()),
             allow_auto_topic_creation: ask.allow_auto_topic_creation,
+            badly_named,
         }
     }
 

@@ -38,6 +38,7 @@ impl Api for Produce {
                 acks,
                 timeout_ms,
                 zstd_allowed: true,
+                by_id: false,
                 topics,
             },
         );
@@ -95,6 +96,7 @@ impl Api for Produce {
             acks: ask.acks,
             timeout_ms: ask.timeout_ms,
             zstd_allowed: version >= 7,
+            by_id: version >= 13,
             topics: ask.topic_data.into_iter().map(topic).collect(),
         }
     }
@@ -204,7 +206,7 @@ impl Api for Fetch {
             .with_max_wait_ms(ask.max_wait_ms)
             .with_min_bytes(ask.min_bytes)
             .with_max_bytes(ask.max_bytes)
-            .with_isolation_level(noise.byte(0))
+            .with_isolation_level(ask.isolation)
             .with_topics(ask.topics.iter().map(topic).collect())
             .with_unknown_tagged_fields(noise.tags.clone());
         if version >= 7 {
@@ -251,6 +253,8 @@ impl Api for Fetch {
             session_id: ask.session_id,
             session_epoch: ask.session_epoch,
             by_id: version >= 13,
+            from_replica: version <= 14 && ask.replica_id.0 >= 0,
+            isolation: ask.isolation_level,
             topics: ask.topics.into_iter().map(topic).collect(),
         }
     }
@@ -316,13 +320,16 @@ fn fetches() -> impl Strategy<Value = FetchRequest> {
     let topic =
         (topic(), few(part)).prop_map(|(topic, partitions)| TopicFetch { topic, partitions });
     let numbers = (number(), number(), number(), number(), number());
-    (numbers, few(topic)).prop_map(|(numbers, topics)| FetchRequest {
+    let numbers = (numbers, any::<i8>());
+    (numbers, few(topic)).prop_map(|((numbers, isolation), topics)| FetchRequest {
         max_wait_ms: numbers.0,
         min_bytes: numbers.1,
         max_bytes: numbers.2,
         session_id: numbers.3,
         session_epoch: numbers.4,
         by_id: false,
+        from_replica: false,
+        isolation,
         topics,
     })
 }

@@ -37,8 +37,12 @@ impl Api for ListOffsets {
             offset,
             leader_epoch: epoch,
         });
-        let ask = (few((topic(), few(query))), number());
-        let ask = ask.prop_map(|(topics, timeout_ms)| ListOffsetsRequest { topics, timeout_ms });
+        let ask = (few((topic(), few(query))), number(), any::<i8>());
+        let ask = ask.prop_map(|(topics, timeout_ms, isolation)| ListOffsetsRequest {
+            topics,
+            timeout_ms,
+            isolation,
+        });
         let answer = few((topic(), few(found))).prop_map(|topics| ListOffsetsResponse { topics });
         (ask, answer).boxed()
     }
@@ -65,7 +69,7 @@ impl Api for ListOffsets {
             .with_topics(ask.topics.iter().map(topic).collect())
             .with_unknown_tagged_fields(noise.tags.clone());
         if version >= 2 {
-            told.isolation_level = noise.byte(0);
+            told.isolation_level = ask.isolation;
         }
         if version >= 10 {
             told.timeout_ms = ask.timeout_ms;
@@ -93,6 +97,7 @@ impl Api for ListOffsets {
         ListOffsetsRequest {
             topics,
             timeout_ms: if version >= 10 { ask.timeout_ms } else { -1 },
+            isolation: ask.isolation_level,
         }
     }
 

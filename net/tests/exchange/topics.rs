@@ -200,8 +200,11 @@ impl Api for DeleteTopics {
         (Request::DeleteTopics, Response::DeleteTopics);
 
     fn values() -> BoxedStrategy<(Self::Ask, Self::Answer)> {
-        let ask = (few(topic()), number())
-            .prop_map(|(topics, timeout_ms)| DeleteTopicsRequest { topics, timeout_ms });
+        let ask = (few(topic()), number()).prop_map(|(topics, timeout_ms)| DeleteTopicsRequest {
+            topics,
+            misnamed: Vec::new(),
+            timeout_ms,
+        });
         let answer = few((topic(), error(), some_text()));
         let answer = answer.prop_map(|topics| DeleteTopicsResponse { topics });
         (ask, answer).boxed()
@@ -229,6 +232,7 @@ impl Api for DeleteTopics {
         let topics = topics.map(|topic| topic_from(topic.name, topic.topic_id.into_bytes()));
         DeleteTopicsRequest {
             topics: by_name.chain(topics).collect(),
+            misnamed: Vec::new(),
             timeout_ms: ask.timeout_ms,
         }
     }
@@ -244,7 +248,9 @@ impl Api for DeleteTopics {
                 told.error_message = nullable(message);
             }
             if version >= 6 {
-                told.name = nullable_name(topic);
+                let by_name = topic.id.is_zero() && *error == ErrorCode::UnknownTopicOrPartition;
+                let named = by_name || !topic.name.is_empty();
+                told.name = named.then(|| name_of(topic));
                 told.topic_id = their_id(topic.id);
             }
             told

@@ -170,9 +170,9 @@ pub fn name_of(topic: &TopicRef) -> TopicName {
     TopicName(str_bytes(&topic.name))
 }
 
-/// The crate's name of a topic where an empty one is null.
+/// The crate's name of a topic where an empty one beside an id is null.
 pub fn nullable_name(topic: &TopicRef) -> Option<TopicName> {
-    (!topic.name.is_empty()).then(|| name_of(topic))
+    (!topic.name.is_empty() || topic.id.is_zero()).then(|| name_of(topic))
 }
 
 /// The crate's id, whose type is of a crate that is not ours to name.

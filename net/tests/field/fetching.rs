@@ -192,7 +192,7 @@ fn a_deleted_topic_ends_the_wait_for_its_records() {
 #[test]
 fn where_no_records_are_their_length_is_0_and_never_null() {
     // Case 21: librdkafka refuses the whole answer otherwise.
-    let (mut broker, conn) = with_topic(2, 2);
+    let (mut broker, conn) = with_topic(2, 3);
     let [id] = broker.ids(conn, ["a"]);
     broker.append(conn, ("a", 0), &sized(10));
     let known = Topic { name: "a", id };
@@ -208,7 +208,7 @@ fn where_no_records_are_their_length_is_0_and_never_null() {
         let wanted = [
             Wanted::from(0, 1),
             Wanted::from(1, 0),
-            Wanted::from(1, 5),
+            Wanted::from(2, 5),
             Wanted::from(7, 0),
         ];
         let stranger = [Wanted::from(0, 0)];

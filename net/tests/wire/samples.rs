@@ -66,6 +66,7 @@ pub fn request(api: &Api, version: i16) -> Request {
         Request::Produce(produce) => {
             // What the version says of what the client may compress with (KIP-110).
             produce.zstd_allowed = version >= 7;
+            produce.by_id = version >= 13;
             if version >= 13 {
                 produce.topics[0].topic = by_id();
             }
@@ -230,6 +231,7 @@ fn data() -> [Sample; 2] {
             topic: topic(),
             partitions: vec![(2, Some(batch)), (3, None)],
         }],
+        by_id: false,
     };
     let fetch = FetchRequest {
         max_wait_ms: 1,
@@ -242,6 +244,8 @@ fn data() -> [Sample; 2] {
             topic: topic(),
             partitions: vec![fetch],
         }],
+        from_replica: false,
+        isolation: 0,
     };
     let produced = ProduceResponse {
         topics: vec![(known(), vec![produced])],
@@ -279,6 +283,7 @@ fn offsets() -> [Sample; 3] {
     let list = ListOffsetsRequest {
         topics: vec![(topic(), vec![query])],
         timeout_ms: -1,
+        isolation: 0,
     };
     let listed = ListOffsetsResponse {
         topics: vec![(topic(), vec![found])],
@@ -340,6 +345,7 @@ fn topics() -> [Sample; 3] {
     };
     let delete = DeleteTopicsRequest {
         topics: vec![topic()],
+        misnamed: Vec::new(),
         timeout_ms: 9,
     };
     let grow = CreatePartitionsRequest {
@@ -399,6 +405,7 @@ fn others() -> [Sample; 3] {
     let ask = MetadataRequest {
         topics: Some(vec![topic()]),
         allow_auto_topic_creation: true,
+        badly_named: false,
     };
     let init = InitProducerIdRequest {
         transactional_id: Some("t".into()),

@@ -173,8 +173,18 @@ fn what_is_named_twice_is_told_once_and_not_done() {
 
 /// Entries of the answer to a DeleteTopics, and what is removed.
 fn delete(image: &Image, topics: &[TopicRef]) -> (Vec<(TopicRef, i16)>, Vec<Uuid>) {
+    delete_with(image, topics, &[])
+}
+
+/// The same where the entries at these places are misnamed.
+fn delete_with(
+    image: &Image,
+    topics: &[TopicRef],
+    misnamed: &[u32],
+) -> (Vec<(TopicRef, i16)>, Vec<Uuid>) {
     let request = Request::DeleteTopics(DeleteTopicsRequest {
         topics: topics.to_vec(),
+        misnamed: misnamed.to_vec(),
         timeout_ms: 0,
     });
     let decision = decide(image, &config(), &request, &mut || id(99)).expect("for the ledger");
@@ -225,9 +235,22 @@ fn a_deletion_removes_no_topic_twice_and_none_that_it_names_twice() {
     assert_eq!(told, (vec![(by_name("a"), 42), done("a", 1)], vec![id(1)]));
     let (none, two) = (TopicRef::default(), both("b", 2));
     let topics = [none.clone(), none.clone(), two.clone(), two.clone()];
-    let told = delete(&image, &topics);
-    let refused = vec![(none.clone(), 42), (none, 42), (two.clone(), 42), (two, 42)];
+    let told = delete_with(&image, &topics, &[0, 1]);
+    let refused = vec![
+        (none.clone(), 42),
+        (none.clone(), 42),
+        (two.clone(), 42),
+        (two, 42),
+    ];
     assert_eq!(told, (refused, vec![]));
+    // An empty name is a name like any other, but for an id beside it.
+    let topics = [none.clone(), none.clone(), by_id(1), by_id(2)];
+    let told = delete_with(&image, &topics, &[1, 2]);
+    let refused = [(none.clone(), 3), (none.clone(), 42), (by_id(1), 42)];
+    assert_eq!(told.0, [&refused[..], &[done("b", 2)]].concat());
+    assert_eq!(told.1, [id(2)]);
+    let told = delete(&image, &[none.clone(), none.clone()]);
+    assert_eq!(told, (vec![(none, 42)], vec![]));
     let told = delete(&image, &[by_name("no"), by_id(7), by_name("b")]);
     let rows = vec![(by_name("no"), 3), (by_id(7), 100), done("b", 2)];
     assert_eq!(told, (rows, vec![id(2)]));

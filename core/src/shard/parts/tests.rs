@@ -48,6 +48,7 @@ fn asks(topics: Vec<TopicRef>) -> MetadataRequest {
     MetadataRequest {
         topics: Some(topics),
         allow_auto_topic_creation: true,
+        badly_named: false,
     }
 }
 
@@ -124,6 +125,7 @@ fn listed(topics: &[(&str, &[(i32, i64)])]) -> Vec<(String, Vec<(i32, i16)>)> {
     let request = ListOffsetsRequest {
         topics: topics.collect(),
         timeout_ms: -1,
+        isolation: 0,
     };
     let (mut layout, asks) = shard(1).lay_out(Request::ListOffsets(request));
     let asked: Vec<u32> = asks.iter().map(|(slot, _, _)| *slot).collect();
@@ -155,32 +157,113 @@ fn a_partition_that_list_offsets_names_twice_is_refused_once_and_not_looked_up()
     let row = |name: &str, parts: &[(i32, i16)]| (name.to_string(), parts.to_vec());
     let told = listed(&[("a", &[(0, -1), (1, -1), (0, -2), (0, -1)])]);
     assert_eq!(told, [row("a", &[(0, 42), (1, -1)])]);
-    // Also over two entries of the topic, and where nobody has the partition or knows the time.
+    // Also over two entries of the topic, which are answered in one, and where nobody has the
+    // partition or knows the time.
     let told = listed(&[
         ("a", &[(0, -1)]),
         ("b", &[(0, -1)]),
         ("a", &[(0, -1), (1, 0)]),
     ]);
-    let (first, last) = (row("a", &[(0, 42)]), row("a", &[(1, -1)]));
-    assert_eq!(told, [first, row("b", &[(0, -1)]), last]);
+    let first = row("a", &[(0, 42), (1, -1)]);
+    assert_eq!(told, [first, row("b", &[(0, -1)])]);
     let told = listed(&[("no", &[(0, -1), (0, -1)]), ("a", &[(1, -9), (1, -9)])]);
     assert_eq!(told, [row("no", &[(0, 42)]), row("a", &[(1, 42)])]);
     let told = listed(&[("no", &[(0, -1)]), ("a", &[(1, -9), (7, -1)])]);
     assert_eq!(told, [row("no", &[(0, 3)]), row("a", &[(1, 35), (7, 3)])]);
 }
 
-#[test]
-fn other_requests_may_name_a_partition_twice() {
-    // Kafka takes the last of them; here each is done, in order.
-    let epochs = OffsetForLeaderEpochRequest {
-        topics: vec![(by_name("a"), vec![(0, -1, 0), (0, -1, 1)])],
-    };
-    let (_, asks) = shard(1).lay_out(Request::OffsetForLeaderEpoch(epochs));
-    assert_eq!(asks.len(), 2);
-    let deletes = DeleteRecordsRequest {
-        topics: vec![(by_name("a"), vec![(1, 5), (1, 6)])],
+/// The topics and partitions that are answered, and what is asked of each.
+type Shown = (Vec<(String, Vec<i32>)>, Vec<PartAsk>);
+
+fn shown(request: Request) -> Shown {
+    let (layout, asks) = shard(1).lay_out(request);
+    let mut slots = layout.slots.iter().map(|(index, _)| *index);
+    let topics = layout.topics.iter();
+    let topics = topics.map(|(topic, count)| {
+        let parts = slots.by_ref().take(*count).collect();
+        (topic.name.clone(), parts)
+    });
+    (
+        topics.collect(),
+        asks.into_iter().map(|(.., ask)| ask).collect(),
+    )
+}
+
+fn deletes(topics: &[(&str, &[(i32, i64)])]) -> Shown {
+    let topics = topics.iter();
+    let topics = topics.map(|(name, parts)| (by_name(name), parts.to_vec()));
+    shown(Request::DeleteRecords(DeleteRecordsRequest {
+        topics: topics.collect(),
         timeout_ms: 0,
+    }))
+}
+
+fn row(name: &str, parts: &[i32]) -> (String, Vec<i32>) {
+    (name.to_string(), parts.to_vec())
+}
+
+#[test]
+fn of_a_partition_that_is_named_twice_the_last_question_counts() {
+    let (topics, asks) = deletes(&[("a", &[(1, 5), (0, 7), (1, 6)]), ("b", &[])]);
+    assert_eq!(topics, [row("a", &[1, 0])]);
+    assert_eq!(asks, [PartAsk::Delete(6), PartAsk::Delete(7)]);
+    let (topics, asks) = deletes(&[
+        ("b", &[]),
+        ("a", &[(1, 5)]),
+        ("b", &[(0, 1)]),
+        ("a", &[(0, 2), (1, 6)]),
+    ]);
+    assert_eq!(topics, [row("a", &[1, 0]), row("b", &[0])]);
+    assert_eq!(asks, [6, 2, 1].map(PartAsk::Delete));
+    // In another order than that of their numbers they are still once each.
+    let (topics, asks) = deletes(&[("b", &[(1, 5), (0, 6)]), ("a", &[(0, 1)])]);
+    assert_eq!(topics, [row("b", &[1, 0]), row("a", &[0])]);
+    assert_eq!(asks, [5, 6, 1].map(PartAsk::Delete));
+}
+
+#[test]
+fn a_fetch_keeps_the_order_in_which_it_reads() {
+    let part = |index, fetch_offset| PartitionFetch {
+        index,
+        fetch_offset,
+        ..PartitionFetch::default()
     };
-    let (_, asks) = shard(1).lay_out(Request::DeleteRecords(deletes));
-    assert_eq!(asks.len(), 2);
+    let of = |topic: TopicRef, partitions: &[PartitionFetch]| TopicFetch {
+        topic,
+        partitions: partitions.to_vec(),
+    };
+    for by in [by_name as fn(&str) -> TopicRef, |name: &str| {
+        by_id(name.as_bytes()[0] - b'a' + 1)
+    }] {
+        let (topics, asks) = shown(Request::Fetch(FetchRequest {
+            by_id: !by("a").id.is_zero(),
+            topics: vec![
+                of(by("a"), &[part(0, 1)]),
+                of(by("a"), &[part(1, 2)]),
+                of(by("b"), &[part(0, 3)]),
+                of(by("c"), &[]),
+                of(by("b"), &[part(0, 4), part(1, 5)]),
+                of(by("a"), &[part(1, 6), part(7, 7)]),
+            ],
+            ..FetchRequest::default()
+        }));
+        let last = row("a", &[7]);
+        assert_eq!(topics, [row("a", &[0, 1]), row("b", &[0, 1]), last]);
+        let asked = [part(0, 1), part(1, 6), part(0, 4), part(1, 5)];
+        assert_eq!(asks, asked.map(PartAsk::Fetch));
+    }
+}
+
+#[test]
+fn an_offset_for_a_leader_epoch_is_answered_as_often_as_it_is_asked() {
+    let request = OffsetForLeaderEpochRequest {
+        topics: vec![
+            (by_name("a"), vec![(0, -1, 0), (0, -1, 1)]),
+            (by_name("b"), vec![]),
+            (by_name("a"), vec![(0, -1, 0)]),
+        ],
+    };
+    let (topics, asks) = shown(Request::OffsetForLeaderEpoch(request));
+    assert_eq!(topics, [row("a", &[0, 0]), row("b", &[]), row("a", &[0])]);
+    assert_eq!(asks.len(), 3);
 }
