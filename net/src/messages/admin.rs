@@ -180,7 +180,14 @@ pub fn find_coordinator_request<C: Codec>(c: &mut C, m: &mut FindCoordinatorRequ
     c.tags()
 }
 
-const NO_COORDINATOR: &str = "this broker serves no groups or transactions yet";
+/// Why there is no coordinator.
+fn no_coordinator(error: ErrorCode) -> Option<String> {
+    let text = match error {
+        ErrorCode::InvalidRequest => "there are no coordinators of this type",
+        _ => "this broker serves no groups or transactions yet",
+    };
+    Some(text.to_string())
+}
 
 pub fn find_coordinator_response<C: Codec>(c: &mut C, m: &mut FindCoordinatorResponse) -> Visit {
     let v = c.version();
@@ -191,7 +198,7 @@ pub fn find_coordinator_response<C: Codec>(c: &mut C, m: &mut FindCoordinatorRes
         let (key, mut error) = m.keys.pop().unwrap_or((String::new(), ErrorCode::None));
         c.error(&mut error)?;
         if v >= 1 {
-            c.nullable_string(&mut Some(NO_COORDINATOR.to_string()))?;
+            c.nullable_string(&mut no_coordinator(error))?;
         }
         nowhere(c)?;
         m.keys = vec![(key, error)];
@@ -201,7 +208,7 @@ pub fn find_coordinator_response<C: Codec>(c: &mut C, m: &mut FindCoordinatorRes
         c.string(key)?;
         nowhere(c)?;
         c.error(error)?;
-        c.nullable_string(&mut Some(NO_COORDINATOR.to_string()))?;
+        c.nullable_string(&mut no_coordinator(*error))?;
         c.tags()
     })?;
     c.tags()

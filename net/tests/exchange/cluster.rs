@@ -224,8 +224,13 @@ fn topic_to(version: i16, topic: &TopicMetadata, noise: &Noise) -> mr::MetadataR
 /// FindCoordinator (10).
 pub struct FindCoordinator;
 
-/// What the broker says to every key for now.
-const NO_COORDINATOR: &str = "this broker serves no groups or transactions yet";
+/// What the broker says to a key for now.
+fn no_coordinator(error: ErrorCode) -> Option<&'static str> {
+    match error {
+        ErrorCode::InvalidRequest => Some("there are no coordinators of this type"),
+        _ => Some("this broker serves no groups or transactions yet"),
+    }
+}
 
 impl Api for FindCoordinator {
     type Ask = FindCoordinatorRequest;
@@ -283,7 +288,7 @@ impl Api for FindCoordinator {
             told.host = noise.plain_text("");
             told.port = noise.number(-1);
             if version >= 1 {
-                told.error_message = noise.text(Some(NO_COORDINATOR));
+                told.error_message = noise.text(no_coordinator(error));
             }
             return told;
         }
@@ -294,7 +299,7 @@ impl Api for FindCoordinator {
                 .with_host(noise.plain_text(""))
                 .with_port(noise.number(-1))
                 .with_error_code(error.code())
-                .with_error_message(noise.text(Some(NO_COORDINATOR)))
+                .with_error_message(noise.text(no_coordinator(*error)))
                 .with_unknown_tagged_fields(noise.tags.clone())
         };
         told.coordinators = answer.keys.iter().map(coordinator).collect();
