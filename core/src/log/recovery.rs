@@ -190,6 +190,7 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
             return Err(damaged(attested));
         }
         let whole = (0..here.len()).filter(|index| runs.gap(seq, *index).is_none());
+        let whole = whole.filter(|index| runs.counts(seq, *index));
         // Of two that fit, neither was attested; the later one knew more to be durable.
         if let Some(newest) = whole.max_by_key(|index| here[*index].0.attested) {
             let mut live = runs.live(seq, newest);
@@ -223,7 +224,7 @@ fn chain(file: &Bytes, blocks: &Blocks, knobs: RecoveryKnobs) -> Result<Chain, S
 /// long run which is broken at its start is not walked again from each of its blocks.
 struct Runs<'a> {
     blocks: &'a Blocks,
-    /// The first block of a sequence with this [`BlockHeader::link`], as a place in its list.
+    /// The block of a sequence with this [`BlockHeader::link`] that counts, as a place in its list.
     links: BTreeMap<(u64, u32), usize>,
     /// Lowest sequence of the unbroken run that ends in a block; none if it is not whole itself.
     floors: BTreeMap<(u64, usize), Option<u64>>,
@@ -243,14 +244,33 @@ impl<'a> Runs<'a> {
                 let whole = is_whole(file, header, *page);
                 let floor = whole.then_some(below.unwrap_or(seq));
                 runs.floors.insert((seq, index), floor);
-                // Of two that look the same, as after a misdirected write, the whole one counts.
-                let twin = runs.links.entry((seq, header.link())).or_insert(index);
-                if runs.floors.get(&(seq, *twin)) == Some(&None) {
-                    *twin = index;
+                // Of two that look the same, as after a misdirected write, a whole one counts, and
+                // best the one that stands where the block before it ends.
+                let stands = |index: usize| match (runs.floors.get(&(seq, index)), here.get(index))
+                {
+                    (Some(Some(_)), Some((_, page))) => 1 + u8::from(runs.follows(before, *page)),
+                    _ => 0,
+                };
+                let twin = runs.links.get(&(seq, header.link())).copied();
+                if twin.is_none_or(|twin| stands(index) > stands(twin)) {
+                    runs.links.insert((seq, header.link()), index);
                 }
             }
         }
         runs
+    }
+
+    /// A block at this page stands where the one before it ends, or at the ring's start.
+    fn follows(&self, before: Option<(u64, usize)>, page: u64) -> bool {
+        let before = before.and_then(|(seq, index)| self.blocks.get(&seq)?.get(index));
+        before.is_some_and(|(header, at)| page == at + header.pages() || page == FIRST_PAGE)
+    }
+
+    /// Of blocks that look the same, this is the one that counts.
+    fn counts(&self, seq: u64, index: usize) -> bool {
+        let header = self.blocks.get(&seq).and_then(|here| here.get(index));
+        let link = header.map(|(header, _)| (seq, header.link()));
+        link.and_then(|link| self.links.get(&link)) == Some(&index)
     }
 
     /// The block that this one names as its predecessor.
@@ -519,6 +539,32 @@ mod tests {
                 // Whole, but not where a ring would have put it.
                 (false, Found::Unusable(reason)) => assert!(reason.contains("over each other")),
                 (_, found) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_twin_of_a_block_does_not_move_the_ring() {
+        let (mut file, mut ring) = journal(0);
+        let mut put = |file: &mut [u8], page: u64| {
+            let (seq, pieces) = ring.next_block(page, vec![frame(1).encode()], 1, 7);
+            ring.durable_seq = seq;
+            let (bytes, at) = (pieces.concat(), (page * PAGE) as usize);
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+        };
+        (20..25).for_each(|page| put(&mut file, page));
+        let mut last = file.clone();
+        put(&mut last, 25);
+        for (block, twin) in (20..25).flat_map(|block| [(block, 5), (block, 40)]) {
+            let at = (block * PAGE) as usize..((block + 1) * PAGE) as usize;
+            for (file, head) in [(&file, 25), (&last, 26)] {
+                let mut file = file.clone();
+                file.copy_within(at.clone(), (twin * PAGE) as usize);
+                let Found::Journal(found) = read(&file) else {
+                    panic!("{block} at {twin}");
+                };
+                assert_eq!(found.ring.head, head, "{block} at {twin}");
+                assert_eq!(found.frames.len() as u64, head - 20, "{block} at {twin}");
             }
         }
     }
