@@ -191,6 +191,9 @@ pub enum Note {
         /// File.
         file: String,
     },
+    /// There are so many segments that none are begun any more until some are removed: they grow beyond
+    /// `segment.bytes` and `segment.ms`, so that the journal can hold the list of them.
+    SegmentsGrow,
     /// The disk is full: writes are refused.
     DiskFull,
     /// Space is back: writes are accepted again.

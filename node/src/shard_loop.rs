@@ -360,6 +360,11 @@ impl Loop {
                     "{dir}: no committed metadata knows this partition, and none says that its topic \
                      was deleted: it is kept as it is, and not served"
                 )),
+                Note::SegmentsGrow => tell(&format!(
+                    "shard {}: there are more segments than the journal can list: they grow beyond \
+                     segment.bytes and segment.ms (--journal-max-bytes holds more)",
+                    self.me.0
+                )),
                 Note::Resharding => {
                     tell("another number of shards is wanted than before: partitions move first")
                 }

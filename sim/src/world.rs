@@ -545,6 +545,7 @@ impl World {
             Note::DuplicateSequence => self.mark("duplicate-sequence"),
             Note::TornTail { .. } => self.mark("torn-tail"),
             Note::FaultyRange { .. } => self.mark("faulty-range"),
+            Note::SegmentsGrow => self.mark("segments-grow"),
             Note::DiskFull => self.mark("disk-full-seen"),
             Note::DiskFullOver => self.mark("disk-full-over"),
             Note::LossyRestart => {

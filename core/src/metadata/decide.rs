@@ -13,8 +13,10 @@ use crate::ids::{NodeId, Uuid};
 const MAX_ADDED: u64 = 10_000;
 
 /// Most partitions of the broker. Each is a replica in memory, an entry of every checkpoint, and a
-/// folder; Kafka has no limit and advises some thousands a broker.
+/// folder; Kafka has no limit and advises some thousands a broker. Where the journal is small there are
+/// fewer: their manifests stand in it, an eighth of it being theirs, and take at least so many bytes.
 const MAX_PARTITIONS: u64 = 100_000;
+const MANIFEST_BYTES: u64 = 160;
 
 /// Kafka's own log of metadata: not a topic that a client may have.
 const CLUSTER_METADATA: &str = "__cluster_metadata";
@@ -80,8 +82,10 @@ impl<'a> Room<'a> {
     /// as one snapshot, so they may fill an eighth of it.
     fn take(&mut self, partitions: u32, bytes: u64) -> Result<(), Refusal> {
         let all = self.image.partitions + self.partitions + u64::from(partitions);
-        if all > MAX_PARTITIONS {
-            let text = format!("the broker has room for {MAX_PARTITIONS} partitions in all");
+        let journals = self.config.journal_max_bytes * u64::from(self.config.shards);
+        let most = MAX_PARTITIONS.min(journals / 8 / MANIFEST_BYTES);
+        if all > most {
+            let text = format!("the broker has room for {most} partitions in all");
             return Err((ErrorCode::PolicyViolation, text));
         }
         let all = self.image.topic_bytes + self.bytes + bytes;

@@ -43,6 +43,13 @@ impl Replica {
         out.freeze()
     }
 
+    /// Bytes of a manifest, its producers apart, near enough.
+    pub fn manifest_bytes(&self) -> u64 {
+        let dropped = self.gone.len() + self.doomed.len();
+        let lists = self.segments.len() * 56 + self.epochs.len() * 12 + dropped * 8;
+        (100 + self.dir.len() + lists) as u64
+    }
+
     /// That manifest as a frame of the journal.
     pub fn manifest_frame(&self, end: i64) -> Bytes {
         let (partition, body) = (self.id, self.manifest(end));

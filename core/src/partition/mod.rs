@@ -101,6 +101,8 @@ pub struct Replica {
     /// The next write-behind begins a new segment: after boot, and after a failed write, a file is
     /// never appended to again.
     pub roll_next: bool,
+    /// Segments roll by size and age; not while they are too many for the journal to list.
+    pub rolls: bool,
     /// Base offsets of dropped segments, until a manifest without them is durable.
     pub doomed: Vec<i64>,
     /// Base offsets of dropped segments whose files may still be there: manifests name them until the
@@ -147,6 +149,7 @@ impl Replica {
             manifest_seq: 0,
             job: None,
             roll_next: true,
+            rolls: true,
             doomed: Vec::new(),
             gone: Vec::new(),
             seen: -1,

@@ -12,7 +12,8 @@ use crate::error_code::ErrorCode;
 /// Batches remembered per producer: as many as a client keeps in flight.
 pub const PRODUCER_WINDOW: usize = 5;
 
-/// Producers remembered per partition. Each costs its client one batch and us some 200 bytes in memory
+/// Producers remembered per partition, or fewer while all partitions' together are too many
+/// ([`Producers::keep`]). Each costs its client one batch and us some 200 bytes in memory
 /// and in every manifest; Kafka has no bound but time. One that is forgotten is taken back at any
 /// sequence, so only a batch sent again after so many other producers could be written twice.
 pub const PRODUCERS_MAX: usize = 5_000;
@@ -43,10 +44,23 @@ pub enum Verdict {
     Refused(ErrorCode),
 }
 
+/// Bytes of a producer in a manifest, at most.
+const PRODUCER_BYTES: u64 = 19 + 24 * PRODUCER_WINDOW as u64;
+
 /// The producer table of one partition: a fold of its batches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producers {
     table: BTreeMap<i64, Producer>,
+    max: usize,
+}
+
+impl Default for Producers {
+    fn default() -> Producers {
+        Producers {
+            table: BTreeMap::new(),
+            max: PRODUCERS_MAX,
+        }
+    }
 }
 
 impl Producers {
@@ -83,10 +97,6 @@ impl Producers {
 
     /// A batch was appended.
     pub fn record(&mut self, head: &BatchHead, now_ms: i64) {
-        self.record_within(PRODUCERS_MAX, head, now_ms);
-    }
-
-    fn record_within(&mut self, max: usize, head: &BatchHead, now_ms: i64) {
         let producer = self.table.entry(head.producer_id).or_default();
         if producer.epoch != head.producer_epoch {
             producer.window.clear();
@@ -102,9 +112,20 @@ impl Producers {
             base_offset: head.base_offset,
             next_offset: head.next_offset(),
         });
+        self.keep(self.max);
+    }
+
+    /// Remember so many from now on.
+    pub fn keep(&mut self, max: usize) {
+        self.max = max;
         if self.table.len() > max {
             self.forget_oldest(max);
         }
+    }
+
+    /// Bytes of a table in a manifest, at most, where so many are remembered.
+    pub fn bytes(&self, max: usize) -> u64 {
+        self.table.len().min(max) as u64 * PRODUCER_BYTES
     }
 
     /// Keep the nine tenths of `max` that appended last. By offset and not by time, so that a replay
@@ -191,7 +212,10 @@ impl Producers {
                 },
             );
         }
-        Some(Producers { table })
+        Some(Producers {
+            table,
+            max: PRODUCERS_MAX,
+        })
     }
 }
 
@@ -304,7 +328,8 @@ mod tests {
         }
         let fold = |mut producers: Producers, batches: &[BatchHead]| {
             for batch in batches {
-                producers.record_within(max, batch, 7);
+                producers.keep(max);
+                producers.record(batch, 7);
                 assert!(producers.table.len() <= max);
             }
             producers

@@ -122,7 +122,7 @@ impl Replica {
         };
         let full = segment.size + u64::from(size) > self.config.segment_bytes as u64;
         let old = at_ms.saturating_sub(segment.begun_ms) >= self.config.segment_ms;
-        self.roll_next || (segment.size > 0 && (full || old))
+        self.roll_next || (self.rolls && segment.size > 0 && (full || old))
     }
 
     fn start_segment(&mut self, base: i64, at_ms: i64, requests: &mut Vec<DiskRequest>) {

@@ -6,7 +6,7 @@ use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskError, DiskRequest, DiskResult};
 use crate::ids::PartitionId;
-use crate::partition::{Job, Replica};
+use crate::partition::{Job, Replica, PRODUCERS_MAX};
 use crate::time::Now;
 
 impl Shard {
@@ -50,8 +50,9 @@ impl Shard {
         if journal.tail >= journal.horizon {
             let live = &journal.ring.live;
             journal.horizon = live.get(live.len() / 2).map_or(0, |block| block.seq);
+            self.bound_manifests(out);
         }
-        let horizon = journal.horizon;
+        let horizon = self.journal.horizon;
         if ledger < horizon {
             self.stage_snapshot();
         }
@@ -69,6 +70,31 @@ impl Shard {
             self.try_disk(now, out);
         }
         self.owed_manifests();
+    }
+
+    /// All partitions' manifests stand in the ring: segments and producers take an eighth of it each at
+    /// most, or nothing could be freed any more. Beyond that segments grow instead of rolling, and
+    /// fewer producers are remembered, where there are most of them.
+    fn bound_manifests(&mut self, out: &mut Effects) {
+        let most = self.config.journal_max_bytes / 8;
+        let replicas = || self.replicas.values();
+        let listed: u64 = replicas().map(Replica::manifest_bytes).sum();
+        let tables = |max: usize| -> u64 {
+            let each = replicas().map(|replica| replica.producers.bytes(max));
+            each.sum()
+        };
+        let mut max = PRODUCERS_MAX;
+        while max > 1 && tables(max) > most {
+            max /= 2;
+        }
+        let rolls = listed <= most;
+        if std::mem::replace(&mut self.journal.rolls, rolls) && !rolls {
+            out.notes.push(Note::SegmentsGrow);
+        }
+        for replica in self.replicas.values_mut() {
+            replica.rolls = rolls;
+            replica.producers.keep(max);
+        }
     }
 
     /// The disk was full: find out whether it still is, though nothing has to be written behind.

@@ -122,6 +122,8 @@ pub(super) struct Journal {
     /// Jobs whose files wait to be synced together.
     pub written: Vec<PartitionId>,
     pub disk_full: bool,
+    /// Segments are few enough for their manifests: they roll.
+    pub rolls: bool,
 }
 
 impl Journal {
@@ -147,6 +149,7 @@ impl Journal {
             jobs: 0,
             written: Vec::new(),
             disk_full: false,
+            rolls: true,
         }
     }
 

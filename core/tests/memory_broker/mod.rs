@@ -10,6 +10,7 @@ use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{Config, Effects, Halt, Input, Note};
 use seedlog_core::ids::{CallId, ConnId, Uuid};
+use seedlog_core::partition::Replica;
 use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
 
@@ -232,13 +233,21 @@ impl Broker {
         told.collect()
     }
 
+    /// The partitions of all shards.
+    #[allow(dead_code, reason = "stories speak in verbs")]
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.shards.iter().flat_map(Shard::replicas)
+    }
+
     /// The batches in the tail of the partition of this index, whole.
     #[allow(dead_code, reason = "stories speak in verbs")]
     pub fn batches(&mut self, at: &str) -> Vec<Bytes> {
         let (_, index) = place(at);
-        let replicas = self.shards.iter().flat_map(Shard::replicas);
         let mut out = Vec::new();
-        for replica in replicas.filter(|replica| replica.id.index == index as u32) {
+        for replica in self
+            .replicas()
+            .filter(|replica| replica.id.index == index as u32)
+        {
             out.extend(
                 replica
                     .tail

@@ -6,7 +6,7 @@ use super::*;
 fn config() -> Config {
     Config {
         default_partitions: 3,
-        journal_max_bytes: 64 << 20,
+        journal_max_bytes: 128 << 20,
         ..Config::of_tests()
     }
 }
@@ -143,6 +143,16 @@ fn the_broker_has_room_for_so_many_partitions() {
     assert_eq!(grow(&image, &[("a", 60_011)], false).0, [44]);
     let both = grow(&image, &[("a", 60_006), ("b", 39_995)], false);
     assert_eq!(both, (vec![0, 44], vec![60_006]));
+    // Their manifests take an eighth of all journals at most.
+    let small = Config {
+        journal_max_bytes: 1_280_000,
+        shards: 2,
+        ..config()
+    };
+    let empty = Image::default();
+    let mut room = Room::new(&empty, &small);
+    assert!(room.take(2_000, 1).is_ok());
+    assert!(room.take(1, 1).is_err());
 }
 
 #[test]
@@ -272,6 +282,6 @@ fn the_last_of_a_config_counts_and_none_is_null() {
     assert_eq!(code(&[(key, Some("x")), (key, Some("5"))]), 0);
     assert_eq!(code(&[(key, Some("5")), (key, Some("x"))]), 40);
     assert_eq!(code(&[(key, None), (key, Some("5"))]), 40);
-    assert_eq!(code(&[("max.message.bytes", Some("8388608"))]), 0);
-    assert_eq!(code(&[("max.message.bytes", Some("8388609"))]), 40);
+    assert_eq!(code(&[("max.message.bytes", Some("16777216"))]), 0);
+    assert_eq!(code(&[("max.message.bytes", Some("16777217"))]), 40);
 }
