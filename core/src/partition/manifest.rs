@@ -10,6 +10,9 @@ use crate::log::frame::{folder, Frame, OFFSET_MAX};
 /// 2: where the topic was seen, and dropped segments.
 const VERSION: u8 = 2;
 
+/// Bytes of a segment in a manifest.
+pub const SEGMENT_BYTES: u64 = 56;
+
 impl Replica {
     /// The manifest for the segments as they are and `end`, the offset after their last batch.
     pub fn manifest(&self, end: i64) -> Bytes {
@@ -46,12 +49,15 @@ impl Replica {
     /// Bytes of a manifest, its producers apart, near enough.
     pub fn manifest_bytes(&self) -> u64 {
         let dropped = self.gone.len() + self.doomed.len();
-        let lists = self.segments.len() * 56 + self.epochs.len() * 12 + dropped * 8;
+        let lists =
+            self.segments.len() * SEGMENT_BYTES as usize + self.epochs.len() * 12 + dropped * 8;
         (100 + self.dir.len() + lists) as u64
     }
 
-    /// That manifest as a frame of the journal.
-    pub fn manifest_frame(&self, end: i64) -> Bytes {
+    /// That manifest as a frame of a journal of at most so many bytes. The oldest of its producers are
+    /// forgotten beyond a sixteenth of them: a frame must fit where a batch does.
+    pub fn manifest_frame(&mut self, end: i64, journal_max_bytes: u64) -> Bytes {
+        self.producers.fit(journal_max_bytes / 16);
         let (partition, body) = (self.id, self.manifest(end));
         Frame::Manifest { partition, body }.encode()
     }

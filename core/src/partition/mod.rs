@@ -15,6 +15,7 @@ mod youngest;
 pub use append::{
     admit_checked, is_compressed, is_transactional, is_zstd, Admitted, AppendError, Appended,
 };
+pub use manifest::SEGMENT_BYTES;
 pub use producers::{Producers, Verdict, PRODUCERS_MAX, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use retain::Retention;

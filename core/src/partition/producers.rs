@@ -123,6 +123,14 @@ impl Producers {
         }
     }
 
+    /// Forget the oldest until the table fits into so many bytes.
+    pub fn fit(&mut self, bytes: u64) {
+        let max = usize::try_from(bytes / PRODUCER_BYTES).unwrap_or(usize::MAX);
+        if self.table.len() > max {
+            self.forget_oldest(max);
+        }
+    }
+
     /// Bytes of a table in a manifest, at most, where so many are remembered.
     pub fn bytes(&self, max: usize) -> u64 {
         self.table.len().min(max) as u64 * PRODUCER_BYTES

@@ -47,10 +47,11 @@ impl Replica {
     /// Begin writing every durable tail batch behind. Returns the operations; none if there is
     /// nothing to do, or if a manifest must first take out what the log start has passed. Segments roll
     /// by size and age here, as if each batch had been written when it was appended: `written` says
-    /// when that was, by the block it is in.
+    /// when that was, by the block it is in. No more than `most` are begun beside the first.
     pub fn begin_write_behind(
         &mut self,
         written: &dyn Fn(u64) -> i64,
+        most: u64,
         rolled: &mut u64,
     ) -> Vec<DiskRequest> {
         if self.job.is_some()
@@ -79,6 +80,7 @@ impl Replica {
                 known = (batch.seq, written(batch.seq));
             }
             let at_ms = known.1;
+            self.rolls &= *rolled < most;
             if self.must_roll(batch.row.size, at_ms) {
                 self.finish_pieces(&mut requests, &mut files, &mut pieces);
                 *rolled += u64::from(!self.segments.is_empty());

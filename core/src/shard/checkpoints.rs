@@ -6,7 +6,7 @@ use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskError, DiskRequest, DiskResult};
 use crate::ids::PartitionId;
-use crate::partition::{Job, Replica, PRODUCERS_MAX};
+use crate::partition::{Job, Replica, PRODUCERS_MAX, SEGMENT_BYTES};
 use crate::time::Now;
 
 impl Shard {
@@ -72,11 +72,11 @@ impl Shard {
         self.owed_manifests();
     }
 
-    /// All partitions' manifests stand in the ring: segments and producers take an eighth of it each at
-    /// most, or nothing could be freed any more. Beyond that segments grow instead of rolling, and
-    /// fewer producers are remembered, where there are most of them.
-    fn bound_manifests(&mut self, out: &mut Effects) {
-        let most = self.config.journal_max_bytes / 8;
+    /// All partitions' manifests stand in the ring: their lists of segments take a sixteenth of it at
+    /// most, their producers an eighth, or nothing could be freed any more. Beyond that segments grow
+    /// instead of rolling, and fewer producers are remembered, where there are most of them.
+    pub(super) fn bound_manifests(&mut self, out: &mut Effects) {
+        let most = self.config.journal_max_bytes / 16;
         let replicas = || self.replicas.values();
         let listed: u64 = replicas().map(Replica::manifest_bytes).sum();
         let tables = |max: usize| -> u64 {
@@ -84,15 +84,16 @@ impl Shard {
             each.sum()
         };
         let mut max = PRODUCERS_MAX;
-        while max > 1 && tables(max) > most {
+        while max > 1 && tables(max) > most * 2 {
             max /= 2;
         }
-        let rolls = listed <= most;
-        if std::mem::replace(&mut self.journal.rolls, rolls) && !rolls {
+        let left = most.saturating_sub(listed) / SEGMENT_BYTES;
+        self.journal.rolls_left = left;
+        if !std::mem::replace(&mut self.journal.segments_grow, left == 0) && left == 0 {
             out.notes.push(Note::SegmentsGrow);
         }
         for replica in self.replicas.values_mut() {
-            replica.rolls = rolls;
+            replica.rolls = left > 0;
             replica.producers.keep(max);
         }
     }
@@ -159,11 +160,13 @@ impl Shard {
         let mut rolled = 0;
         let ring = &self.journal.ring;
         let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
-        let requests = replica.begin_write_behind(&written, &mut rolled);
+        let left = self.journal.rolls_left;
+        let requests = replica.begin_write_behind(&written, left, &mut rolled);
         if requests.is_empty() {
             return;
         }
         self.journal.jobs += 1;
+        self.journal.rolls_left = left.saturating_sub(rolled);
         (0..rolled).for_each(|_| out.notes.push(Note::SegmentRolled));
         let number = replica.job_number;
         for request in requests {
@@ -245,7 +248,7 @@ impl Shard {
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
-        let frame = replica.manifest_frame(end);
+        let frame = replica.manifest_frame(end, self.config.journal_max_bytes);
         let mark = Mark::Manifest {
             id,
             end,

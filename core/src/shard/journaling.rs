@@ -122,8 +122,10 @@ pub(super) struct Journal {
     /// Jobs whose files wait to be synced together.
     pub written: Vec<PartitionId>,
     pub disk_full: bool,
-    /// Segments are few enough for their manifests: they roll.
-    pub rolls: bool,
+    /// So many segments may yet be begun: the manifests have room for no more.
+    pub rolls_left: u64,
+    /// There were none when that was last looked at.
+    pub segments_grow: bool,
 }
 
 impl Journal {
@@ -149,7 +151,8 @@ impl Journal {
             jobs: 0,
             written: Vec::new(),
             disk_full: false,
-            rolls: true,
+            rolls_left: u64::MAX,
+            segments_grow: false,
         }
     }
 

@@ -10,6 +10,7 @@ const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
 impl Shard {
     /// Retention, and producers long unseen.
     pub(super) fn retain(&mut self, now: Now, out: &mut Effects) {
+        self.bound_manifests(out);
         let trust = self.config.knobs.trust_producer_timestamps;
         let ring = &self.journal.ring;
         let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
