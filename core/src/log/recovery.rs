@@ -544,6 +544,23 @@ mod tests {
     }
 
     #[test]
+    fn a_link_tells_every_header_from_another() {
+        let (file, _) = journal(1);
+        let header = BlockHeader::decode(&file[(FIRST_PAGE * PAGE) as usize..]).expect("a block");
+        let links = (0..100_000).map(|payload_crc| {
+            BlockHeader {
+                payload_crc,
+                ..header
+            }
+            .link()
+        });
+        assert_eq!(
+            links.collect::<std::collections::BTreeSet<_>>().len(),
+            100_000
+        );
+    }
+
+    #[test]
     fn a_whole_twin_of_a_block_does_not_move_the_ring() {
         let (mut file, mut ring) = journal(0);
         let mut put = |file: &mut [u8], page: u64| {
