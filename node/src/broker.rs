@@ -1,5 +1,7 @@
 //! Starting and stopping a broker: the data folder, a thread per shard, the acceptor, signals.
 
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -51,6 +53,39 @@ pub fn run(options: &Options, greet: impl Fn(SocketAddr)) -> Result<u8, String> 
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal is gone. Not there where it was said to be ignored (`nohup`).
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        let hangup = SignalKind::hangup();
+        let ignored = fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask >> (hangup.as_raw_value() - 1) & 1 == 1)
+        });
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if ignored { None } else { Some(signal(hangup)?) },
+        })
+    }
+
+    /// Wait for one.
+    async fn recv(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = hangup => {}
+        }
+    }
 }
 
 async fn serve(
@@ -67,10 +102,7 @@ async fn serve(
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|e| format!("{listen}: {e}"))?;
-    let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt()).map_err(|e| e.to_string())?,
-        terminate: signal(SignalKind::terminate()).map_err(|e| e.to_string())?,
-    };
+    let mut signals = Signals::listen().map_err(|e| e.to_string())?;
     let mut acceptor = Acceptor::new(listener);
     loop {
         let shards = Shards::start(options, folder, wanted)?;
@@ -164,8 +196,7 @@ impl Shards {
                         greet(local);
                     }
                 }
-                _ = signals.interrupt.recv() => stop(&mut stopping, &self.lanes),
-                _ = signals.terminate.recv() => stop(&mut stopping, &self.lanes),
+                () = signals.recv() => stop(&mut stopping, &self.lanes),
                 (stream, place) = acceptor.accept(), if !stopping && serving == wanted => {
                     hand_over(stream, place, &self.lanes[next % wanted]);
                     next += 1;

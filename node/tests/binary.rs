@@ -196,6 +196,29 @@ fn both_signals_stop_cleanly_and_topics_stay() {
     fs::remove_dir_all(&data).expect("removed");
 }
 
+/// `nohup` has the signal ignored, and a terminal has not.
+#[test]
+fn a_terminal_that_is_gone_stops_cleanly_unless_that_is_ignored() {
+    let data = folder("hangup");
+    for (how, stops) in [
+        ("--default-signal=HUP", true),
+        ("--ignore-signal=HUP", false),
+    ] {
+        let plain = dev(&data);
+        let mut command = Command::new("env");
+        command.arg(how).arg(SEEDLOG).args(plain.get_args());
+        command.stdin(Stdio::null());
+        let mut broker = started(&mut command);
+        if !stops {
+            send(&broker, "-HUP");
+            client(&broker, &["topic", "ls"]);
+        }
+        let signal = if stops { "-HUP" } else { "-TERM" };
+        assert_eq!(stop(&mut broker, signal), Some(0), "{how}");
+    }
+    fs::remove_dir_all(&data).expect("removed");
+}
+
 /// Short lines: what a record weighs beside its value is most of a batch.
 #[test]
 fn many_short_lines_fit_into_their_batches() {
