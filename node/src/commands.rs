@@ -260,6 +260,22 @@ impl Sender<'_> {
     }
 }
 
+/// An idempotent producer's id and epoch.
+fn new_producer(client: &mut Client) -> Result<(i64, i16), Failure> {
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        producer_id: -1,
+        producer_epoch: -1,
+    };
+    match client.call(&Request::InitProducerId(request))? {
+        Response::InitProducerId(response) => {
+            ok(response.error, "a producer id", None)?;
+            Ok((response.producer_id, response.producer_epoch))
+        }
+        other => unexpected(&other),
+    }
+}
+
 /// `produce`
 pub fn produce(options: &Produce) -> Result<(), Failure> {
     let mut client = Client::connect(&options.target.bootstrap)?;
@@ -274,18 +290,7 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
         .partitions
         .len()
         .max(1) as u32;
-    let init = InitProducerIdRequest {
-        transactional_id: None,
-        producer_id: -1,
-        producer_epoch: -1,
-    };
-    let producer = match client.call(&Request::InitProducerId(init))? {
-        Response::InitProducerId(response) => {
-            ok(response.error, "a producer id", None)?;
-            (response.producer_id, response.producer_epoch)
-        }
-        other => return unexpected(&other),
-    };
+    let producer = new_producer(&mut client)?;
     let topic = options.topic.as_str();
     let mut sender = Sender {
         client,
