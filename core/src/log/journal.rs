@@ -23,8 +23,8 @@ pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
 /// block says whether later ones may be acknowledged without a sync. 4: the ledger counts journals,
 /// and a partition's tail may be carried forward. 5: a block says when it was written, a partition's first
 /// frame and its manifest at which metadata offset its topic was seen, a manifest which dropped segments
-/// may still have files, and the frame that drops a partition which folder is to be removed. 6: a block names the one before it
-/// by its header's checksum.
+/// may still have files, and the frame that drops a partition which folder is to be removed. 6: a block
+/// names the one before it by its header's checksum.
 pub const FORMAT_VERSION: u32 = 6;
 
 /// Where a live block stands.

@@ -62,6 +62,20 @@ impl Replica {
         Frame::Manifest { partition, body }.encode()
     }
 
+    /// This manifest lists what this replica has, all of it. Producers apart: who holds a table forgets
+    /// the oldest of it in its own time.
+    pub fn is_listed_by(&self, manifest: &Bytes) -> bool {
+        let listed = Manifest::decode(manifest.clone());
+        listed.is_some_and(|listed| {
+            let producers = listed.producers;
+            let same = Replica {
+                producers,
+                ..self.clone()
+            };
+            same.manifest(self.log_end) == *manifest
+        })
+    }
+
     /// Take over a manifest read from the journal; batches after it follow. `None` if it is bad, and
     /// then nothing has changed.
     pub fn adopt_manifest(&mut self, bytes: Bytes, seq: u64) -> Option<()> {
@@ -181,6 +195,7 @@ fn segment(bytes: &mut Bytes) -> Option<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{build_batch, parse_head, BatchHead, BatchSpec};
     use crate::ids::{PartitionId, Uuid};
 
     fn replica(end: i64) -> Replica {
@@ -215,6 +230,34 @@ mod tests {
         read_back.adopt_manifest(late, 2).expect("a manifest");
         assert_eq!((read_back.log_start, read_back.log_end), (10, 15));
         assert!(read_back.doomed.is_empty(), "{:?}", read_back.doomed);
+    }
+
+    #[test]
+    fn producers_that_one_shard_forgot_make_no_difference() {
+        let spec = |producer_id| BatchSpec {
+            timestamp: 5,
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+        };
+        let mut here = replica(10);
+        here.log_end = 10;
+        for id in 0..10 {
+            let batch = build_batch(spec(id), &[(None, b"a")]);
+            let head = BatchHead {
+                base_offset: id,
+                ..parse_head(&batch).expect("a head")
+            };
+            here.producers.record(&head, 7);
+        }
+        let sent = here.manifest(10);
+        assert!(here.is_listed_by(&sent));
+        here.producers.keep(5);
+        assert_ne!(here.manifest(10), sent);
+        assert!(here.is_listed_by(&sent));
+        here.log_start = 1;
+        assert!(!here.is_listed_by(&sent));
+        assert!(!here.is_listed_by(&sent.slice(1..)));
     }
 
     #[test]

@@ -101,10 +101,13 @@ impl Shard {
     }
 
     fn send_home(&mut self, id: PartitionId, out: &mut Effects) {
-        let (Some(replica), Some(settling)) = (self.replicas.get(&id), &mut self.settling) else {
+        let (Some(replica), Some(settling)) = (self.replicas.get_mut(&id), &mut self.settling)
+        else {
             return;
         };
         settling.told.insert(id);
+        // It must fit into the other journal as well.
+        replica.producers.fit(self.config.journal_max_bytes / 16);
         let home = ShardId(shard_of(id, self.config.shards));
         let manifest = replica.manifest(replica.log_end);
         let message = NeighbourMessage::Move {
@@ -124,7 +127,7 @@ impl Shard {
     ) {
         let path = self.journal.path.clone();
         if let Some(here) = self.replicas.get(&id) {
-            if !here.tail.is_empty() || here.manifest(here.log_end) != manifest {
+            if !here.tail.is_empty() || !here.is_listed_by(&manifest) {
                 let other = from.0;
                 let text = format!(
                     "{path}: {id:?} also stands in journal/shard-{other}.ring, and they differ"
