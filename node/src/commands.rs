@@ -25,6 +25,15 @@ fn unexpected<T>(response: &Response) -> Result<T, Failure> {
     Err(Failure::failed(format!("the broker answered {response:?}")))
 }
 
+fn not_written(error: io::Error) -> Failure {
+    Failure::failed(format!("what was asked for cannot be written: {error}"))
+}
+
+/// A line on standard output.
+fn say(text: &str) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{text}").map_err(not_written)
+}
+
 fn topic_ref(name: &str) -> TopicRef {
     TopicRef {
         name: name.to_string(),
@@ -57,11 +66,8 @@ fn one_topic(client: &mut Client, name: &str) -> Result<TopicMetadata, Failure> 
 pub fn list(target: &Target) -> Result<(), Failure> {
     let mut client = Client::connect(&target.bootstrap)?;
     for topic in metadata(&mut client, None)? {
-        println!(
-            "{}\t{} partitions",
-            topic.topic.name,
-            topic.partitions.len()
-        );
+        let (name, count) = (topic.topic.name, topic.partitions.len());
+        say(&format!("{name}\t{count} partitions"))?;
     }
     Ok(())
 }
@@ -99,7 +105,7 @@ pub fn create(
                     &format!("topic {name}"),
                     topic.error_message.as_deref(),
                 )?;
-                println!("created {name} with {partitions} partitions");
+                say(&format!("created {name} with {partitions} partitions"))?;
             }
             Ok(())
         }
@@ -118,7 +124,7 @@ pub fn remove(target: &Target, name: &str) -> Result<(), Failure> {
         Response::DeleteTopics(response) => {
             for (_, error, message) in response.topics {
                 ok(error, &format!("topic {name}"), message.as_deref())?;
-                println!("deleted {name}");
+                say(&format!("deleted {name}"))?;
             }
             Ok(())
         }
@@ -168,16 +174,15 @@ pub fn describe(target: &Target, name: &str) -> Result<(), Failure> {
     let topic = one_topic(&mut client, name)?;
     let starts = offsets(&mut client, &topic, -2)?;
     let ends = offsets(&mut client, &topic, -1)?;
-    println!("{name}  id={}", topic.topic.id.to_base64());
+    say(&format!("{name}  id={}", topic.topic.id.to_base64()))?;
     for partition in &topic.partitions {
         let index = partition.index;
         let mark = |marks: &BTreeMap<i32, i64>| marks.get(&index).copied().unwrap_or(-1);
         let (leader, epoch) = (partition.leader.0, partition.leader_epoch);
-        println!(
-            "  {index}  leader={leader} epoch={epoch} start={} end={}",
-            mark(&starts),
-            mark(&ends)
-        );
+        let (start, end) = (mark(&starts), mark(&ends));
+        say(&format!(
+            "  {index}  leader={leader} epoch={epoch} start={start} end={end}"
+        ))?;
     }
     Ok(())
 }
@@ -335,8 +340,8 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
     for partition in rest {
         sender.flush(partition)?;
     }
-    eprintln!("{} records acknowledged", sender.sent);
-    Ok(())
+    let count = sender.sent;
+    writeln!(io::stderr(), "{count} records acknowledged").map_err(not_written)
 }
 
 /// `consume`
@@ -372,7 +377,7 @@ pub fn consume(options: &Consume) -> Result<(), Failure> {
         if options.until_end {
             next.retain(|index, offset| *offset < ends.get(index).copied().unwrap_or(0));
             if next.is_empty() {
-                return out.flush().map_err(|e| Failure::failed(e.to_string()));
+                return out.flush().map_err(not_written);
             }
         }
         for (index, records) in fetch(&mut client, &options.topic, &next)? {
@@ -380,12 +385,11 @@ pub fn consume(options: &Consume) -> Result<(), Failure> {
                 if record.offset < next[&index] {
                     continue;
                 }
-                print(&mut out, options.meta, index, &record)
-                    .map_err(|e| Failure::failed(e.to_string()))?;
+                print(&mut out, options.meta, index, &record).map_err(not_written)?;
                 next.insert(index, record.offset + 1);
             }
         }
-        out.flush().map_err(|e| Failure::failed(e.to_string()))?;
+        out.flush().map_err(not_written)?;
     }
 }
 

@@ -219,6 +219,32 @@ fn a_terminal_that_is_gone_stops_cleanly_unless_that_is_ignored() {
     fs::remove_dir_all(&data).expect("removed");
 }
 
+#[test]
+fn what_cannot_be_written_is_said_and_no_panic() {
+    let data = folder("full-output");
+    let broker = start(&data);
+    client_with(&broker, &["produce", "a"], b"x\n");
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full");
+    for args in [
+        &["topic", "ls"][..],
+        &["topic", "describe", "a"],
+        &["topic", "create", "b"],
+        &["consume", "a", "--until-end"],
+    ] {
+        let mut command = Command::new(SEEDLOG);
+        command.args(args).args(["-b", &broker.address]);
+        command.stdout(full().expect("a device"));
+        let process = command.stderr(Stdio::piped()).spawn().expect("run");
+        let _watched = watch(&process);
+        let out = process.wait_with_output().expect("ended");
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {told}");
+        assert!(told.contains("No space left"), "{args:?}: {told}");
+    }
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
 /// Short lines: what a record weighs beside its value is most of a batch.
 #[test]
 fn many_short_lines_fit_into_their_batches() {
