@@ -1,10 +1,12 @@
 //! The commands that speak to a broker.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use seedlog_core::api::*;
 use seedlog_core::batch::HEAD_LEN;
 use seedlog_core::ids::Uuid;
@@ -18,6 +20,8 @@ use crate::cli::{Consume, Produce, Target};
 const BATCH_BYTES: usize = 512 << 10;
 /// A record weighs no more than this beside its key and its value: short lines are mostly that.
 const RECORD_BYTES: usize = 32;
+/// Bytes of standard input that are read at a time.
+const INPUT_BYTES: usize = 64 << 10;
 /// Bytes a batch may grow to when it is decompressed.
 const PLAIN_BYTES_MAX: u64 = 256 << 20;
 
@@ -229,6 +233,13 @@ impl Sender<'_> {
         }
     }
 
+    fn flush_all(&mut self) -> Result<(), Failure> {
+        let partitions: Vec<i32> = self.pending.keys().copied().collect();
+        partitions
+            .into_iter()
+            .try_for_each(|partition| self.flush(partition))
+    }
+
     fn flush(&mut self, partition: i32) -> Result<(), Failure> {
         let Some((records, _)) = self.pending.remove(&partition) else {
             return Ok(());
@@ -263,6 +274,29 @@ impl Sender<'_> {
             other => unexpected(&other),
         }
     }
+}
+
+/// Read a line, without its end. False if there is none any more.
+fn next_line(input: &mut impl BufRead, line: &mut String) -> Result<bool, Failure> {
+    line.clear();
+    let read = input.read_line(line);
+    let read = read.map_err(|e| Failure::failed(format!("standard input: {e}")))?;
+    if line.ends_with('\n') {
+        line.pop();
+        if line.ends_with('\r') {
+            line.pop();
+        }
+    }
+    Ok(read > 0)
+}
+
+/// Something can be read now, or the end is there.
+fn has_more(input: &impl AsFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&now)) != Ok(0)
 }
 
 /// An idempotent producer's id and epoch.
@@ -306,13 +340,11 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
         sent: 0,
     };
     let mut keyless = 0u32;
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|e| Failure::failed(format!("standard input: {e}")))?;
-        let split = options
-            .key_separator
-            .as_deref()
-            .and_then(|separator| line.split_once(separator));
-        let (key, value) = match split {
+    let mut input = BufReader::with_capacity(INPUT_BYTES, io::stdin().lock());
+    let mut line = String::new();
+    while next_line(&mut input, &mut line)? {
+        let separator = options.key_separator.as_deref();
+        let (key, value) = match separator.and_then(|separator| line.split_once(separator)) {
             Some((key, value)) => (Some(Bytes::copy_from_slice(key.as_bytes())), value),
             None => (None, line.as_str()),
         };
@@ -335,11 +367,12 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
             headers: Vec::new(),
         };
         sender.add(partition as i32, record)?;
+        // Who types waits for nothing but the line's end.
+        if input.buffer().is_empty() && !has_more(input.get_ref()) {
+            sender.flush_all()?;
+        }
     }
-    let rest: Vec<i32> = sender.pending.keys().copied().collect();
-    for partition in rest {
-        sender.flush(partition)?;
-    }
+    sender.flush_all()?;
     let count = sender.sent;
     writeln!(io::stderr(), "{count} records acknowledged").map_err(not_written)
 }

@@ -245,6 +245,35 @@ fn what_cannot_be_written_is_said_and_no_panic() {
     fs::remove_dir_all(&data).expect("removed");
 }
 
+#[test]
+fn a_line_that_is_typed_is_sent_at_once() {
+    let data = folder("typed");
+    let broker = start(&data);
+    client(&broker, &["topic", "create", "a"]);
+    let all = || client(&broker, &["consume", "a", "--until-end"]);
+    let mut command = Command::new(SEEDLOG);
+    command.args(["produce", "a", "-b", &broker.address]);
+    let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("run");
+    let _watched = watch(&process);
+    let mut typed = process.stdin.take().expect("piped");
+    let mut sent = String::new();
+    for line in ["x y\n", "\n", "z\r\n"] {
+        typed.write_all(line.as_bytes()).expect("read");
+        sent += &line.replace('\r', "");
+        // The watchdog ends a wait in vain.
+        while all() != sent {}
+    }
+    typed.write_all(b"no end").expect("read");
+    drop(typed);
+    let out = process.wait_with_output().expect("ended");
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert!(told.starts_with("4 records acknowledged"), "{told}");
+    assert_eq!(all(), sent + "no end\n");
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
 /// Short lines: what a record weighs beside its value is most of a batch.
 #[test]
 fn many_short_lines_fit_into_their_batches() {
