@@ -315,7 +315,7 @@ def closing(broker, full):
             except OSError:
                 made.close()
                 time.sleep(0.01)
-    attackers = [in_background(attack) for _ in range(4)]
+    attackers = [in_background(attack) for _ in range(2)]
     end = time.monotonic() + 10
     while time.monotonic() < end:
         most = max(most, len(os.listdir(f"/proc/{broker.process.pid}/fd")))
