@@ -38,12 +38,7 @@ impl Shard {
             .ledger
             .as_ref()
             .map_or(u64::MAX, |ledger| ledger.oldest_seq);
-        let first = oldest.first().map_or(u64::MAX, |(seq, _)| *seq);
-        let first = first.min(self.journal.dropping.oldest().unwrap_or(u64::MAX));
-        self.journal.tail = first
-            .min(ledger)
-            .min(self.journal.ring.next_seq)
-            .max(self.journal.tail);
+        let oldest_of_all = self.move_tail();
         // Only the older half is moved on, and the next half once that is free: moving more would
         // fill the ring with manifests while one partition cannot be written.
         let journal = &mut self.journal;
@@ -56,7 +51,6 @@ impl Shard {
         if ledger < horizon {
             self.stage_snapshot();
         }
-        let oldest_of_all = first.min(ledger);
         self.carry_drops(horizon, oldest_of_all);
         for (seq, id) in oldest {
             let holds_the_tail = seq == oldest_of_all;

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::dropping::Dropping;
+use super::ledger::Ledger;
 use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Halt, Note};
 use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult, Path};
@@ -192,6 +193,20 @@ impl Journal {
         self.staged_bytes.min(self.block_bytes_max()).max(first)
     }
 
+    /// Pages of the next block where few are left, of the `whole` that is staged: at the ring's head
+    /// while the first frame fits there, so that none are lost before its end; and not the very last
+    /// page, which is for telling what others have freed, unless this block tells so itself.
+    fn last_pages(&self, whole: u64) -> u64 {
+        let (at_head, at_start) = self.ring.runs();
+        let first = self.marks.front().map_or(0, |(_, _, bytes)| *bytes);
+        let kept = u64::from(!self.owes_tail());
+        let head = at_head.saturating_sub(kept.saturating_sub(at_start));
+        match pages_for(first as u64) <= head {
+            true => whole.min(head),
+            false => whole.min(at_start.saturating_sub(kept)),
+        }
+    }
+
     /// Room for client batches now. A reserve is kept back for manifests, starts and metadata:
     /// without it a full ring could never be freed. Room that the ring may yet grow by does not count.
     pub fn has_room_for(&self, bytes: usize) -> bool {
@@ -241,18 +256,22 @@ impl Shard {
         let mut pages = whole.min(journal.ring.largest_block());
         let mut limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
         let tight = !journal.ring.leaves(pages, journal.ring.capacity / 8);
+        let oldest = if tight { self.move_tail() } else { u64::MAX };
+        let journal = &self.journal;
         // With nothing to write, a block of its own tells that room is free: who waits needs it.
         let waited_for = self.is_stalled() || journal.is_pressed() || tight;
         let telling = (journal.owes_tail() && waited_for) || self.wants_flush(now);
         if journal.marks.is_empty() && !telling {
             return self.attest(now, out);
         }
-        if tight && !self.block_frees() {
-            // The last pages are for blocks that free others.
-            if !telling {
-                return self.grow(now, whole, out);
-            }
-            (pages, limit) = (1, 0);
+        if tight {
+            // The last pages are for blocks that free others, or tell which are free.
+            pages = match self.block_frees(oldest) {
+                true => self.journal.last_pages(whole),
+                false => 0,
+            };
+            limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
+            pages = pages.max(u64::from(telling));
         }
         let journal = &mut self.journal;
         if let Some(page) = journal.ring.room_for(pages).filter(|_| pages > 0) {
@@ -268,21 +287,28 @@ impl Shard {
         self.grow(now, whole, out);
     }
 
+    /// The oldest block that somebody needs is the tail from now on, which every block tells. Returns
+    /// its sequence, [`u64::MAX`] if none is needed.
+    pub(super) fn move_tail(&mut self) -> u64 {
+        let replicas = self.replicas.values().map(Replica::oldest_seq);
+        let ledger = self.ledger.as_ref().map(|ledger| ledger.oldest_seq);
+        let needed = replicas.chain(ledger).filter(|seq| *seq > 0);
+        let needed = needed.chain(self.journal.dropping.oldest());
+        let oldest = needed.min().unwrap_or(u64::MAX);
+        let journal = &mut self.journal;
+        journal.tail = oldest.min(journal.ring.next_seq).max(journal.tail);
+        oldest
+    }
+
     /// The staged frames, once durable, let the oldest block go: whoever holds it has a manifest or
     /// a snapshot among them, and no write-behind that could add to them is still running.
-    fn block_frees(&self) -> bool {
-        let ledger = self.ledger.as_ref();
-        let replicas = self.replicas.values().map(Replica::oldest_seq);
-        let needed = replicas.chain(ledger.map(|ledger| ledger.oldest_seq));
-        let needed = needed.filter(|seq| *seq > 0);
-        let dropping = &self.journal.dropping;
-        let oldest = needed.chain(dropping.oldest()).min();
-        let holds = |seq: u64| Some(seq) == oldest;
+    fn block_frees(&self, oldest: u64) -> bool {
         let waits = self.replicas.values().any(|replica| {
-            replica.is_writing() || (holds(replica.oldest_seq()) && !replica.manifest_pending)
+            replica.is_writing() || (replica.oldest_seq() == oldest && !replica.manifest_pending)
         });
-        let waits = waits || oldest.is_some_and(|seq| dropping.holds(seq));
-        !waits && ledger.is_none_or(|ledger| !holds(ledger.oldest_seq) || ledger.snapshot_staged)
+        let waits = waits || self.journal.dropping.holds(oldest);
+        let snapshot = |ledger: &Ledger| ledger.oldest_seq != oldest || ledger.snapshot_staged;
+        !waits && self.ledger.as_ref().is_none_or(snapshot)
     }
 
     fn put_block(
@@ -603,5 +629,53 @@ impl Shard {
             format!("{}: the driver answered {done:?}", self.journal.path),
             out,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::journal::{BlockPlace, FIRST_PAGE};
+
+    /// A journal of 64 pages whose needed blocks begin at a page, the next one to be written at another.
+    fn journal(oldest: u64, head: u64) -> Journal {
+        let mut ring = Ring::fresh(9, 64);
+        ring.hold(BlockPlace {
+            seq: 7,
+            page: oldest,
+            pages: 1,
+            written_ms: 0,
+        });
+        ring.head = head;
+        Journal::new("journal/shard-0.ring".into(), ring)
+    }
+
+    #[test]
+    fn the_very_last_page_tells_what_is_free_and_none_are_lost_at_the_end() {
+        // The oldest block and the head, pages of the first frame and of all, and pages of the block if
+        // it tells of freed ones, and if not.
+        for (oldest, head, first, whole, telling, other) in [
+            (9, 60, 1, 9, 4, 4),
+            (9, 60, 4, 9, 4, 4),
+            // The first frame fits at the start alone.
+            (9, 60, 5, 9, 6, 5),
+            (9, 60, 5, 5, 5, 5),
+            (9, 60, 6, 9, 6, 5),
+            // Only the head is left, or only the start.
+            (3, 60, 1, 9, 4, 3),
+            (3, 63, 1, 9, 1, 0),
+            (9, 64, 1, 9, 6, 5),
+            (4, 64, 1, 9, 1, 0),
+            (9, 7, 1, 9, 1, 0),
+            (FIRST_PAGE, 64, 1, 1, 0, 0),
+        ] {
+            let mut journal = journal(oldest, head);
+            let bytes = (first * PAGE) as usize - BLOCK_HEADER;
+            journal.stage([Bytes::from(vec![0; bytes])], Mark::Snapshot);
+            let of = |journal: &Journal| journal.last_pages(whole);
+            assert_eq!(of(&journal), other, "{oldest} {head} {first} {whole}");
+            journal.tail = 8;
+            assert_eq!(of(&journal), telling, "{oldest} {head} {first} {whole}");
+        }
     }
 }
