@@ -250,6 +250,12 @@ impl Config {
         self.journal_max_bytes / 8
     }
 
+    /// Bytes of the journal that a partition's producers, and the segments of all partitions, take at
+    /// most: with both of them a manifest still fits where a batch does.
+    pub fn listed_bytes_max(&self) -> u64 {
+        self.batch_bytes_max() / 2
+    }
+
     /// One shard alone, for unit tests.
     #[cfg(test)]
     pub(crate) fn of_tests() -> Config {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use seedlog_core::api::*;
 use seedlog_core::batch::HEAD_LEN;
 use seedlog_core::ids::Uuid;
@@ -15,6 +14,7 @@ use seedlog_net::records::{self, Record};
 
 use crate::blocking::{ok, Client, Failure};
 use crate::cli::{Consume, Produce, Target};
+use crate::operator::is_ready;
 
 /// Bytes of records gathered for a partition before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
@@ -290,15 +290,6 @@ fn next_line(input: &mut impl BufRead, line: &mut String) -> Result<bool, Failur
     Ok(read > 0)
 }
 
-/// Something can be read now, or the end is there.
-fn has_more(input: &impl AsFd) -> bool {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&now)) != Ok(0)
-}
-
 /// An idempotent producer's id and epoch.
 fn new_producer(client: &mut Client) -> Result<(i64, i16), Failure> {
     let request = InitProducerIdRequest {
@@ -368,7 +359,8 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
         };
         sender.add(partition as i32, record)?;
         // Who types waits for nothing but the line's end.
-        if input.buffer().is_empty() && !has_more(input.get_ref()) {
+        if input.buffer().is_empty() && is_ready(input.get_ref(), PollFlags::IN).is_ok_and(|is| !is)
+        {
             sender.flush_all()?;
         }
     }

@@ -21,15 +21,19 @@ pub fn greet(lines: &str) {
     write_now(io::stdout().lock(), &format!("{lines}\n"));
 }
 
-/// Write unless that would wait. The stream is locked, so that its room is not given away meanwhile.
-fn write_now(mut stream: impl Write + AsFd, text: &str) {
+/// Whether that can be done now without a wait. The end of a stream can be read.
+pub fn is_ready(stream: &impl AsFd, what: PollFlags) -> io::Result<bool> {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
+    Ok(poll(&mut [PollFd::new(stream, what)], Some(&now))? > 0)
+}
+
+/// Write unless that would wait. The stream is locked, so that its room is not given away meanwhile.
+fn write_now(mut stream: impl Write + AsFd, text: &str) {
     for piece in text.as_bytes().chunks(AT_ONCE) {
-        let ready = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&now));
-        let written = ready.is_ok_and(|count| count > 0)
+        let written = is_ready(&stream, PollFlags::OUT).unwrap_or(false)
             && stream
                 .write_all(piece)
                 .and_then(|()| stream.flush())

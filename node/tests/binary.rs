@@ -33,12 +33,16 @@ fn watch(process: &Child) -> Watchdog {
     Watchdog(done)
 }
 
+/// Wait for a process to end.
+fn ended(process: Child) -> Output {
+    let _watched = watch(&process);
+    process.wait_with_output().expect("ended")
+}
+
 /// Run a command to its end.
 fn output_of(command: &mut Command) -> Output {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let process = command.spawn().expect("run");
-    let _watched = watch(&process);
-    process.wait_with_output().expect("ended")
+    ended(command.spawn().expect("run"))
 }
 
 struct Broker {
@@ -234,9 +238,7 @@ fn what_cannot_be_written_is_said_and_no_panic() {
         let mut command = Command::new(SEEDLOG);
         command.args(args).args(["-b", &broker.address]);
         command.stdout(full().expect("a device"));
-        let process = command.stderr(Stdio::piped()).spawn().expect("run");
-        let _watched = watch(&process);
-        let out = process.wait_with_output().expect("ended");
+        let out = ended(command.stderr(Stdio::piped()).spawn().expect("run"));
         let told = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{args:?}: {told}");
         assert!(told.contains("No space left"), "{args:?}: {told}");

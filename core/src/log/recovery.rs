@@ -251,9 +251,10 @@ impl<'a> Runs<'a> {
                     (Some(Some(_)), Some((_, page))) => 1 + u8::from(runs.follows(before, *page)),
                     _ => 0,
                 };
-                let twin = runs.links.get(&(seq, header.link())).copied();
+                let link = (seq, header.link());
+                let twin = runs.links.get(&link).copied();
                 if twin.is_none_or(|twin| stands(index) > stands(twin)) {
-                    runs.links.insert((seq, header.link()), index);
+                    runs.links.insert(link, index);
                 }
             }
         }

@@ -49,15 +49,14 @@ impl Replica {
     /// Bytes of a manifest, its producers apart, near enough.
     pub fn manifest_bytes(&self) -> u64 {
         let dropped = self.gone.len() + self.doomed.len();
-        let lists =
-            self.segments.len() * SEGMENT_BYTES as usize + self.epochs.len() * 12 + dropped * 8;
-        (100 + self.dir.len() + lists) as u64
+        let rest = 100 + self.dir.len() + self.epochs.len() * 12 + dropped * 8;
+        self.segments.len() as u64 * SEGMENT_BYTES + rest as u64
     }
 
-    /// That manifest as a frame of a journal of at most so many bytes. The oldest of its producers are
-    /// forgotten beyond a sixteenth of them: a frame must fit where a batch does.
-    pub fn manifest_frame(&mut self, end: i64, journal_max_bytes: u64) -> Bytes {
-        self.producers.fit(journal_max_bytes / 16);
+    /// That manifest as a frame of the journal, after the oldest producers beyond so many bytes are
+    /// forgotten.
+    pub fn manifest_frame(&mut self, end: i64, producers_bytes: u64) -> Bytes {
+        self.producers.fit(producers_bytes);
         let (partition, body) = (self.id, self.manifest(end));
         Frame::Manifest { partition, body }.encode()
     }

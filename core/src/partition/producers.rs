@@ -112,23 +112,18 @@ impl Producers {
             base_offset: head.base_offset,
             next_offset: head.next_offset(),
         });
-        self.keep(self.max);
+        self.forget_beyond(self.max);
     }
 
     /// Remember so many from now on.
     pub fn keep(&mut self, max: usize) {
         self.max = max;
-        if self.table.len() > max {
-            self.forget_oldest(max);
-        }
+        self.forget_beyond(max);
     }
 
     /// Forget the oldest until the table fits into so many bytes.
     pub fn fit(&mut self, bytes: u64) {
-        let max = usize::try_from(bytes / PRODUCER_BYTES).unwrap_or(usize::MAX);
-        if self.table.len() > max {
-            self.forget_oldest(max);
-        }
+        self.forget_beyond(usize::try_from(bytes / PRODUCER_BYTES).unwrap_or(usize::MAX));
     }
 
     /// Bytes of a table in a manifest, at most, where so many are remembered.
@@ -136,9 +131,12 @@ impl Producers {
         self.table.len().min(max) as u64 * PRODUCER_BYTES
     }
 
-    /// Keep the nine tenths of `max` that appended last. By offset and not by time, so that a replay
-    /// from any manifest forgets the same ones.
-    fn forget_oldest(&mut self, max: usize) {
+    /// Where there are more than `max`, keep the nine tenths of it that appended last. By offset and not
+    /// by time, so that a replay from any manifest forgets the same ones.
+    fn forget_beyond(&mut self, max: usize) {
+        if self.table.len() <= max {
+            return;
+        }
         let last = |producer: &Producer| producer.window.back().map(|batch| batch.base_offset);
         let mut offsets: Vec<Option<i64>> = self.table.values().map(last).collect();
         let surplus = offsets.len().saturating_sub((max - max / 10).max(1));

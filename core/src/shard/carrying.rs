@@ -63,7 +63,7 @@ impl Shard {
         for batch in replica.tail.range(replica.passed()..) {
             frames.extend(replica.frame_of(batch));
         }
-        frames.push(replica.manifest_frame(covered, self.config.journal_max_bytes));
+        frames.push(replica.manifest_frame(covered, self.config.listed_bytes_max()));
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let mark = Mark::Carried {

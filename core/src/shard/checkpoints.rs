@@ -70,7 +70,7 @@ impl Shard {
     /// most, their producers an eighth, or nothing could be freed any more. Beyond that segments grow
     /// instead of rolling, and fewer producers are remembered, where there are most of them.
     pub(super) fn bound_manifests(&mut self, out: &mut Effects) {
-        let most = self.config.journal_max_bytes / 16;
+        let most = self.config.listed_bytes_max();
         let replicas = || self.replicas.values();
         let listed: u64 = replicas().map(Replica::manifest_bytes).sum();
         let tables = |max: usize| -> u64 {
@@ -78,7 +78,7 @@ impl Shard {
             each.sum()
         };
         let mut max = PRODUCERS_MAX;
-        while max > 1 && tables(max) > most * 2 {
+        while max > 1 && tables(max) > self.config.batch_bytes_max() {
             max /= 2;
         }
         let left = most.saturating_sub(listed) / SEGMENT_BYTES;
@@ -242,7 +242,7 @@ impl Shard {
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
-        let frame = replica.manifest_frame(end, self.config.journal_max_bytes);
+        let frame = replica.manifest_frame(end, self.config.listed_bytes_max());
         let mark = Mark::Manifest {
             id,
             end,

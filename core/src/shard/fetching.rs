@@ -94,8 +94,10 @@ impl Shard {
     fn largest_batches(&self, asks: &Asks) -> BTreeMap<u16, u64> {
         let mut largest = BTreeMap::new();
         for (_, id, _) in asks {
-            let topics = self.image.iter().map(|image| &image.topics);
-            let topic = topics.filter_map(|topics| topics.get(&id.topic)).next();
+            let topic = self
+                .image
+                .as_ref()
+                .and_then(|image| image.topics.get(&id.topic));
             let bytes = topic.map_or(0, |topic| topic.effective.max_message_bytes.unsigned_abs());
             let shard = largest.entry(shard_of(*id, self.config.shards));
             let before: &mut u64 = shard.or_default();

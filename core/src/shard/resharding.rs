@@ -107,7 +107,7 @@ impl Shard {
         };
         settling.told.insert(id);
         // It must fit into the other journal as well.
-        replica.producers.fit(self.config.journal_max_bytes / 16);
+        replica.producers.fit(self.config.listed_bytes_max());
         let home = ShardId(shard_of(id, self.config.shards));
         let manifest = replica.manifest(replica.log_end);
         let message = NeighbourMessage::Move {
