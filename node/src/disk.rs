@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{fallocate, FallocateFlags};
@@ -19,6 +20,7 @@ use seedlog_core::disk::{DiskDone, DiskError, DiskOp, DiskRequest, DiskResult, P
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::open_files::OpenFiles;
+use crate::operator::Rarely;
 use crate::shard_loop::Event;
 use crate::throttle::Throttle;
 
@@ -34,6 +36,8 @@ const SLICES_MAX: usize = 1024;
 const SYNC_ALL_FROM: usize = 32;
 /// What direct I/O wants file offsets, lengths and memory to be a multiple of.
 const ALIGNED: usize = 4096;
+/// One line at most in so long about what a thread's operations met.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of one direct write.
 const DIRECT_BYTES: usize = 2 << 20;
 
@@ -109,6 +113,20 @@ fn path_of(request: &DiskRequest) -> &str {
     }
 }
 
+fn call_of(request: &DiskRequest) -> &'static str {
+    match request {
+        DiskRequest::List { .. } => "list",
+        DiskRequest::Read { .. } => "read",
+        DiskRequest::Write { .. } => "write",
+        DiskRequest::Sync { .. } | DiskRequest::SyncDir { .. } => "sync",
+        DiskRequest::SyncMany { .. } => "sync of written segments",
+        DiskRequest::Allocate { .. } => "allocate",
+        DiskRequest::Truncate { .. } => "truncate",
+        DiskRequest::Rename { .. } => "rename",
+        DiskRequest::Unlink { .. } | DiskRequest::RemoveDir { .. } => "remove",
+    }
+}
+
 struct Worker {
     root: PathBuf,
     /// Open from the start: `syncfs` tells of errors since then.
@@ -120,13 +138,39 @@ struct Worker {
     /// Memory for direct writes, used again and again.
     buffer: Vec<u8>,
     throttle: Throttle,
+    /// A disk that fails fails many operations.
+    told: Rarely,
 }
 
-fn map_error(error: io::Error) -> DiskError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::NoSpace,
-        io::ErrorKind::NotFound => DiskError::NotFound,
-        _ => DiskError::Io,
+/// Why an operation failed, as the system says it.
+enum Failure {
+    System(io::Error),
+    /// A write ended after so many bytes.
+    Short(u64),
+}
+
+impl<E: Into<io::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::System(error.into())
+    }
+}
+
+impl Failure {
+    /// What the core is told, and what the operator is told beside it: absence is an answer, no fault.
+    fn split(self) -> (DiskError, Option<String>) {
+        match self {
+            Failure::Short(written) => (
+                DiskError::Short(written),
+                Some(format!("it ended after {written} bytes")),
+            ),
+            Failure::System(error) => match error.kind() {
+                io::ErrorKind::NotFound => (DiskError::NotFound, None),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    (DiskError::NoSpace, Some(error.to_string()))
+                }
+                _ => (DiskError::Io, Some(error.to_string())),
+            },
+        }
     }
 }
 
@@ -139,19 +183,32 @@ impl Worker {
             direct: None,
             buffer: Vec::new(),
             throttle: Throttle::default(),
+            told: Rarely::every(TELL_EVERY),
         })
     }
 
     fn run(mut self, receive: &Receiver<DiskOp>, done: &UnboundedSender<Event>) {
         while let Ok(DiskOp { op, request }) = receive.recv() {
-            let result = self.carry_out(request);
+            let result = self.answer(request);
             if done.send(Event::Input(Input::Disk { op, result })).is_err() {
                 return;
             }
         }
     }
 
-    fn carry_out(&mut self, request: DiskRequest) -> DiskResult {
+    /// Carry it out, and tell the operator why it failed.
+    fn answer(&mut self, request: DiskRequest) -> DiskResult {
+        let (call, name) = (call_of(&request), path_of(&request).to_owned());
+        self.carry_out(request).map_err(|failure| {
+            let (error, told) = failure.split();
+            if let Some(told) = told {
+                self.told.tell(&format!("{call} {name}: {told}"));
+            }
+            error
+        })
+    }
+
+    fn carry_out(&mut self, request: DiskRequest) -> Result<DiskDone, Failure> {
         let done = match request {
             DiskRequest::List { dir } => return self.list(&dir),
             DiskRequest::Read {
@@ -193,7 +250,7 @@ impl Worker {
                 }
             }
         };
-        done.map(|()| DiskDone::Done).map_err(map_error)
+        done.map(|()| DiskDone::Done).map_err(Failure::from)
     }
 
     /// The name will mean another file, or none.
@@ -227,17 +284,17 @@ impl Worker {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn list(&self, dir: &str) -> DiskResult {
+    fn list(&self, dir: &str) -> Result<DiskDone, Failure> {
         let entries = match fs::read_dir(self.root.join(dir)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(DiskDone::Listing(Vec::new()))
             }
-            other => other.map_err(map_error)?,
+            other => other?,
         };
         let mut files = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(map_error)?;
-            let meta = entry.metadata().map_err(map_error)?;
+            let entry = entry?;
+            let meta = entry.metadata()?;
             if meta.is_file() {
                 files.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
             }
@@ -246,21 +303,26 @@ impl Worker {
         Ok(DiskDone::Listing(files))
     }
 
-    fn read(&mut self, name: &str, offset: u64, len: u64, past_cache: bool) -> DiskResult {
+    fn read(
+        &mut self,
+        name: &str,
+        offset: u64,
+        len: u64,
+        past_cache: bool,
+    ) -> Result<DiskDone, Failure> {
         if past_cache && offset.is_multiple_of(ALIGNED as u64) {
             if let Some(bytes) = self.read_direct(name, offset, len) {
                 return Ok(DiskDone::Data(bytes));
             }
         }
-        let file = self.file(name, false).map_err(map_error)?;
-        let size = file.metadata().map_err(map_error)?.len();
+        let file = self.file(name, false)?;
+        let size = file.metadata()?.len();
         if past_cache {
             // Clean pages are dropped, so that the bytes come from the device.
-            rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)
-                .map_err(|error| map_error(error.into()))?;
+            rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)?;
         }
         let mut bytes = vec![0; len.min(size.saturating_sub(offset)) as usize];
-        file.read_exact_at(&mut bytes, offset).map_err(map_error)?;
+        file.read_exact_at(&mut bytes, offset)?;
         Ok(DiskDone::Data(Bytes::from(bytes)))
     }
 
@@ -286,7 +348,13 @@ impl Worker {
         Some(Bytes::from(buffer).slice(start..start + wanted))
     }
 
-    fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> DiskResult {
+    fn write(
+        &mut self,
+        name: &str,
+        offset: u64,
+        pieces: &[Bytes],
+        sync: bool,
+    ) -> Result<DiskDone, Failure> {
         let size: usize = pieces.iter().map(Bytes::len).sum();
         self.throttle.wait(size as u64);
         let whole = size.is_multiple_of(ALIGNED) && offset.is_multiple_of(ALIGNED as u64);
@@ -295,7 +363,7 @@ impl Worker {
                 return done;
             }
         }
-        let file = self.file(name, true).map_err(map_error)?;
+        let file = self.file(name, true)?;
         let mut at = offset;
         let mut written = 0;
         for group in pieces.chunks(SLICES_MAX) {
@@ -305,19 +373,19 @@ impl Worker {
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
                 match rustix::io::pwritev(&*file, rest, at) {
-                    Ok(0) => return Err(DiskError::Short(written)),
+                    Ok(0) => return Err(Failure::Short(written)),
                     Ok(taken) => {
                         at += taken as u64;
                         written += taken as u64;
                         IoSlice::advance_slices(&mut rest, taken);
                     }
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(map_error(error.into())),
+                    Err(error) => return Err(error.into()),
                 }
             }
         }
         if sync {
-            file.sync_data().map_err(map_error)?;
+            file.sync_data()?;
         }
         Ok(DiskDone::Done)
     }
@@ -326,7 +394,12 @@ impl Worker {
     ///
     /// A page that is new to the page cache costs up to 3 us on a virtual machine, more than the
     /// checksums of what it holds; the ring is written once and read only at a start.
-    fn write_direct(&mut self, name: &str, offset: u64, pieces: &[Bytes]) -> Option<DiskResult> {
+    fn write_direct(
+        &mut self,
+        name: &str,
+        offset: u64,
+        pieces: &[Bytes],
+    ) -> Option<Result<DiskDone, Failure>> {
         if self.direct.as_ref().is_none_or(|(known, _)| known != name) {
             let mut options = OpenOptions::new();
             options
@@ -349,7 +422,7 @@ impl Worker {
             }
             written => {
                 let synced = written.and_then(|()| direct.sync_data());
-                Some(synced.map(|()| DiskDone::Done).map_err(map_error))
+                Some(synced.map(|()| DiskDone::Done).map_err(Failure::from))
             }
         }
     }
@@ -422,11 +495,11 @@ mod tests {
             let file: DiskPath = format!("journal/{name}").into();
             let len = ALIGNED as u64;
             // A direct write creates nothing.
-            let made = worker.carry_out(DiskRequest::Allocate {
+            let made = worker.answer(DiskRequest::Allocate {
                 file: file.clone(),
                 len,
             });
-            let written = worker.carry_out(DiskRequest::Write {
+            let written = worker.answer(DiskRequest::Write {
                 file,
                 offset: 0,
                 pieces,
@@ -442,6 +515,27 @@ mod tests {
             assert!(held == page(byte), "{name} holds {:?}", held.first());
         }
         fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn the_operator_hears_why_and_absence_is_no_fault() {
+        let split = |error: rustix::io::Errno| Failure::from(io::Error::from(error)).split();
+        assert_eq!(split(rustix::io::Errno::NOENT), (DiskError::NotFound, None));
+        for (errno, told, why) in [
+            (
+                rustix::io::Errno::NOSPC,
+                DiskError::NoSpace,
+                "No space left",
+            ),
+            (rustix::io::Errno::DQUOT, DiskError::NoSpace, "quota"),
+            (rustix::io::Errno::IO, DiskError::Io, "Input/output error"),
+            (rustix::io::Errno::ROFS, DiskError::Io, "Read-only"),
+        ] {
+            let (error, text) = split(errno);
+            assert_eq!(error, told, "{errno}");
+            assert!(text.is_some_and(|text| text.contains(why)), "{errno}");
+        }
+        assert_eq!(Failure::Short(7).split().0, DiskError::Short(7));
     }
 
     #[test]
@@ -473,7 +567,7 @@ mod tests {
             (sync, Ok(DiskDone::Done)),
         ];
         for (step, (request, wanted)) in steps.into_iter().enumerate() {
-            assert_eq!(worker.carry_out(request), wanted, "step {step}");
+            assert_eq!(worker.answer(request), wanted, "step {step}");
         }
         assert!(!root.join("topics/a-0").exists());
         fs::remove_dir_all(&root).expect("removed");
