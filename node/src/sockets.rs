@@ -47,6 +47,9 @@ pub struct Intake {
     /// Bytes that arrived on connections which the loop has not looked at since.
     untold: Cell<u64>,
     opened: Notify,
+    /// Who reads on although no more may arrive, until its request is whole: one at a time, or a request
+    /// larger than what a shard has room for would never be.
+    lent_to: Cell<Option<ConnId>>,
     /// Bytes that closed connections have yet to take.
     last_bytes: Cell<usize>,
     /// What sockets took: bytes as the core counts them.
@@ -63,6 +66,7 @@ impl Intake {
             room: Cell::new(u64::MAX),
             untold: Cell::new(0),
             opened: Notify::new(),
+            lent_to: Cell::new(None),
             last_bytes: Cell::new(0),
             sent: RefCell::default(),
             buffer: RefCell::new(vec![0; READ_BYTES]),
@@ -94,6 +98,25 @@ impl Intake {
 
     fn is_open(&self) -> bool {
         self.room.get() > 0
+    }
+
+    /// It may read on although no more may arrive, unless another one does.
+    fn lends_to(&self, conn: ConnId) -> bool {
+        match self.lent_to.get() {
+            Some(other) => other == conn,
+            None => {
+                self.lent_to.set(Some(conn));
+                true
+            }
+        }
+    }
+
+    /// It needs no more than there is room for.
+    fn take_back(&self, conn: ConnId) {
+        if self.lent_to.get() == Some(conn) {
+            self.lent_to.set(None);
+            self.opened.notify_waiters();
+        }
     }
 
     /// All connections may be read between two turns of the loop, and not all are looked at in one.
@@ -146,6 +169,7 @@ pub struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.has_told();
+        self.intake.take_back(self.conn);
     }
 }
 
@@ -348,6 +372,7 @@ impl Link {
     fn end(&self) {
         self.ended.set(true);
         self.emptied.notify_one();
+        self.intake.take_back(self.conn);
         self.note();
     }
 
@@ -355,7 +380,8 @@ impl Link {
     fn read_some(&self) -> io::Result<Option<usize>> {
         let mut codec = self.codec.borrow_mut();
         let open = self.intake.is_open();
-        let read = if open && codec.missing() >= DIRECT_FROM {
+        let lent = !open && self.intake.lent_to.get() == Some(self.conn);
+        let read = if (open || lent) && codec.missing() >= DIRECT_FROM {
             let read = self.stream.try_read_buf(&mut codec.room());
             if let Ok(size) = read {
                 codec.filled(size);
@@ -365,6 +391,7 @@ impl Link {
             let mut buffer = self.intake.buffer.borrow_mut();
             let most = match open {
                 true => READ_BYTES,
+                false if lent => codec.missing().max(1),
                 false => SMALL_BYTES.saturating_sub(codec.buffered_bytes()).max(1),
             };
             let read = self.stream.try_read(&mut buffer[..most]);
@@ -376,6 +403,9 @@ impl Link {
             }
             read
         };
+        if codec.missing() == 0 {
+            self.intake.take_back(self.conn);
+        }
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             read => read.map(|size| {
@@ -389,7 +419,8 @@ impl Link {
     fn may_read_now(&self) -> bool {
         let codec = self.codec.borrow();
         let small = codec.buffered_bytes() < SMALL_BYTES;
-        !codec.has_frame() && (self.intake.is_open() || small)
+        let may = self.intake.is_open() || small;
+        !codec.has_frame() && (may || (codec.missing() > 0 && self.intake.lends_to(self.conn)))
     }
 
     /// Whether the client has closed its side, or the connection is broken.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seedlog_core::api::*;
+use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::Uuid;
 use seedlog_net::client::Connection;
 
@@ -392,6 +393,41 @@ fn a_batch_of_ten_megabytes_goes_in_and_comes_out() {
     stop(&mut broker, "-KILL");
     let broker = started(&mut command);
     assert!(all_lines(&broker, "large") == ["small".to_string(), line]);
+    drop(broker);
+    fs::remove_dir_all(&data).expect("removed");
+}
+
+/// A request larger than what all of its shard's connections may have waiting together is taken.
+#[test]
+fn a_request_larger_than_its_shards_room_is_heard() {
+    let data = folder("large-request");
+    let mut command = dev(&data);
+    let broker = started(command.args(["--shards", "16"]));
+    client(&broker, &["topic", "create", "small"]);
+    let topic = TopicRef {
+        name: "small".into(),
+        id: Uuid::ZERO,
+    };
+    let partitions = vec![(0, Some(Bytes::from(vec![7; 12 << 20])))];
+    let request = Request::Produce(ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topics: vec![TopicProduce { topic, partitions }],
+        ..Default::default()
+    });
+    let mut stream = TcpStream::connect(&broker.address).expect("connected");
+    let mut codec = Connection::new("large");
+    for _ in 0..3 {
+        let (_, bytes) = codec.request(&request);
+        stream.write_all(&bytes).expect("taken");
+        match answers(&mut stream, &mut codec, 1).remove(0) {
+            Response::Produce(told) => {
+                let error = told.topics[0].1[0].error;
+                assert_eq!(error, ErrorCode::CorruptMessage);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
     drop(broker);
     fs::remove_dir_all(&data).expect("removed");
 }
