@@ -149,6 +149,8 @@ enum Failure {
     Short(u64),
 }
 
+type Outcome = Result<DiskDone, Failure>;
+
 impl<E: Into<io::Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::System(error.into())
@@ -189,7 +191,7 @@ impl Worker {
 
     fn run(mut self, receive: &Receiver<DiskOp>, done: &UnboundedSender<Event>) {
         while let Ok(DiskOp { op, request }) = receive.recv() {
-            let result = self.answer(request);
+            let result = self.answer(&request);
             if done.send(Event::Input(Input::Disk { op, result })).is_err() {
                 return;
             }
@@ -197,54 +199,54 @@ impl Worker {
     }
 
     /// Carry it out, and tell the operator why it failed.
-    fn answer(&mut self, request: DiskRequest) -> DiskResult {
-        let (call, name) = (call_of(&request), path_of(&request).to_owned());
+    fn answer(&mut self, request: &DiskRequest) -> DiskResult {
         self.carry_out(request).map_err(|failure| {
             let (error, told) = failure.split();
             if let Some(told) = told {
+                let (call, name) = (call_of(request), path_of(request));
                 self.told.tell(&format!("{call} {name}: {told}"));
             }
             error
         })
     }
 
-    fn carry_out(&mut self, request: DiskRequest) -> Result<DiskDone, Failure> {
+    fn carry_out(&mut self, request: &DiskRequest) -> Outcome {
         let done = match request {
-            DiskRequest::List { dir } => return self.list(&dir),
+            DiskRequest::List { dir } => return self.list(dir),
             DiskRequest::Read {
                 file,
                 offset,
                 len,
                 past_cache,
-            } => return self.read(&file, offset, len, past_cache),
+            } => return self.read(file, *offset, *len, *past_cache),
             DiskRequest::Write {
                 file,
                 offset,
                 pieces,
                 sync,
-            } => return self.write(&file, offset, &pieces, sync),
-            DiskRequest::Sync { file } => self.file(&file, false).and_then(|file| file.sync_data()),
-            DiskRequest::SyncMany { files, dirs } => self.sync_many(&files, &dirs),
-            DiskRequest::SyncDir { dir } => self.sync_dir(&dir),
-            DiskRequest::Allocate { file, len } => self.file(&file, true).and_then(|file| {
-                fallocate(&*file, FallocateFlags::empty(), 0, len)?;
+            } => return self.write(file, *offset, pieces, *sync),
+            DiskRequest::Sync { file } => self.file(file, false).and_then(|file| file.sync_data()),
+            DiskRequest::SyncMany { files, dirs } => self.sync_many(files, dirs),
+            DiskRequest::SyncDir { dir } => self.sync_dir(dir),
+            DiskRequest::Allocate { file, len } => self.file(file, true).and_then(|file| {
+                fallocate(&*file, FallocateFlags::empty(), 0, *len)?;
                 file.sync_all()
             }),
             DiskRequest::Truncate { file, len } => {
-                self.file(&file, false).and_then(|file| file.set_len(len))
+                self.file(file, false).and_then(|file| file.set_len(*len))
             }
             DiskRequest::Rename { from, to } => {
-                self.forget(&from);
-                self.forget(&to);
-                fs::rename(self.root.join(&*from), self.root.join(&*to))
+                self.forget(from);
+                self.forget(to);
+                fs::rename(self.root.join(&**from), self.root.join(&**to))
             }
-            DiskRequest::RemoveDir { dir } => match fs::remove_dir(self.root.join(&*dir)) {
+            DiskRequest::RemoveDir { dir } => match fs::remove_dir(self.root.join(&**dir)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
             },
             DiskRequest::Unlink { file } => {
-                self.forget(&file);
-                match fs::remove_file(self.root.join(&*file)) {
+                self.forget(file);
+                match fs::remove_file(self.root.join(&**file)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     other => other,
                 }
@@ -284,7 +286,7 @@ impl Worker {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn list(&self, dir: &str) -> Result<DiskDone, Failure> {
+    fn list(&self, dir: &str) -> Outcome {
         let entries = match fs::read_dir(self.root.join(dir)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(DiskDone::Listing(Vec::new()))
@@ -303,13 +305,7 @@ impl Worker {
         Ok(DiskDone::Listing(files))
     }
 
-    fn read(
-        &mut self,
-        name: &str,
-        offset: u64,
-        len: u64,
-        past_cache: bool,
-    ) -> Result<DiskDone, Failure> {
+    fn read(&mut self, name: &str, offset: u64, len: u64, past_cache: bool) -> Outcome {
         if past_cache && offset.is_multiple_of(ALIGNED as u64) {
             if let Some(bytes) = self.read_direct(name, offset, len) {
                 return Ok(DiskDone::Data(bytes));
@@ -348,13 +344,7 @@ impl Worker {
         Some(Bytes::from(buffer).slice(start..start + wanted))
     }
 
-    fn write(
-        &mut self,
-        name: &str,
-        offset: u64,
-        pieces: &[Bytes],
-        sync: bool,
-    ) -> Result<DiskDone, Failure> {
+    fn write(&mut self, name: &str, offset: u64, pieces: &[Bytes], sync: bool) -> Outcome {
         let size: usize = pieces.iter().map(Bytes::len).sum();
         self.throttle.wait(size as u64);
         let whole = size.is_multiple_of(ALIGNED) && offset.is_multiple_of(ALIGNED as u64);
@@ -394,12 +384,7 @@ impl Worker {
     ///
     /// A page that is new to the page cache costs up to 3 us on a virtual machine, more than the
     /// checksums of what it holds; the ring is written once and read only at a start.
-    fn write_direct(
-        &mut self,
-        name: &str,
-        offset: u64,
-        pieces: &[Bytes],
-    ) -> Option<Result<DiskDone, Failure>> {
+    fn write_direct(&mut self, name: &str, offset: u64, pieces: &[Bytes]) -> Option<Outcome> {
         if self.direct.as_ref().is_none_or(|(known, _)| known != name) {
             let mut options = OpenOptions::new();
             options
@@ -495,11 +480,11 @@ mod tests {
             let file: DiskPath = format!("journal/{name}").into();
             let len = ALIGNED as u64;
             // A direct write creates nothing.
-            let made = worker.answer(DiskRequest::Allocate {
+            let made = worker.answer(&DiskRequest::Allocate {
                 file: file.clone(),
                 len,
             });
-            let written = worker.answer(DiskRequest::Write {
+            let written = worker.answer(&DiskRequest::Write {
                 file,
                 offset: 0,
                 pieces,
@@ -567,7 +552,7 @@ mod tests {
             (sync, Ok(DiskDone::Done)),
         ];
         for (step, (request, wanted)) in steps.into_iter().enumerate() {
-            assert_eq!(worker.answer(request), wanted, "step {step}");
+            assert_eq!(worker.answer(&request), wanted, "step {step}");
         }
         assert!(!root.join("topics/a-0").exists());
         fs::remove_dir_all(&root).expect("removed");
