@@ -296,7 +296,12 @@ impl Worker {
         let mut files = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let meta = entry.metadata()?;
+            // Shards share the journal's folder: another one may rename or unlink its own file between
+            // the entry and the look at it, and then there is nothing to list.
+            let meta = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             if meta.is_file() {
                 files.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
             }
@@ -467,6 +472,7 @@ fn write_through(file: &File, buffer: &mut [u8], mut at: u64, pieces: &[Bytes]) 
 mod tests {
     use super::*;
     use seedlog_core::ids::OpId;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[test]
     fn what_is_written_past_the_cache_lands_in_the_file_it_names() {
@@ -555,6 +561,46 @@ mod tests {
             assert_eq!(worker.answer(&request), wanted, "step {step}");
         }
         assert!(!root.join("topics/a-0").exists());
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn a_listing_outlives_what_other_shards_rename_meanwhile() {
+        let root = std::env::temp_dir().join(format!("seedlog-list-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let journal = root.join("journal");
+        fs::create_dir_all(&journal).expect("made");
+        fs::write(journal.join("shard-0.ring"), b"mine").expect("written");
+        // As many as make it likely that one goes between its entry and the look at it.
+        let theirs: Vec<_> = (1..64)
+            .map(|n| journal.join(format!("shard-{n}.tmp")))
+            .collect();
+        let renamed = AtomicUsize::new(0);
+        let listed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !listed.load(Ordering::Relaxed) {
+                    for file in &theirs {
+                        fs::write(file, b"").expect("written");
+                        fs::rename(file, file.with_extension("ring")).expect("renamed");
+                        renamed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            let mut worker = Worker::new(&root, 1).expect("open");
+            let mine = ("shard-0.ring".to_string(), 4);
+            let dir: DiskPath = "journal".into();
+            let mut answers = Vec::new();
+            while answers.len() < 300 || renamed.load(Ordering::Relaxed) < 2000 {
+                answers.push(worker.answer(&DiskRequest::List { dir: dir.clone() }));
+            }
+            listed.store(true, Ordering::Relaxed);
+            for answer in answers {
+                let lists_mine =
+                    matches!(&answer, Ok(DiskDone::Listing(files)) if files.contains(&mine));
+                assert!(lists_mine, "{answer:?}");
+            }
+        });
         fs::remove_dir_all(&root).expect("removed");
     }
 
