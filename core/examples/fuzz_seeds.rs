@@ -15,7 +15,7 @@ use seedlog_core::batch::{build_batch, parse_head, BatchSpec, HEAD_LEN};
 use seedlog_core::ids::{PartitionId, Uuid};
 use seedlog_core::log::frame::Frame;
 use seedlog_core::log::journal::Ring;
-use seedlog_core::log::rows::Row;
+use seedlog_core::log::rows::{Owner, Row};
 use seedlog_core::metadata::{encode_records, Record};
 use seedlog_core::partition::{Replica, Segment};
 
@@ -167,7 +167,12 @@ fn journals(folder: &Path) {
         max_timestamp: 3,
         seal: 8,
     };
-    (0..3).for_each(|_| row.encode(&mut rows));
+    let partition = PartitionId {
+        topic: Uuid([7; 16]),
+        index: 0,
+    };
+    let owner = Owner::of(Uuid([1; 16]), partition);
+    (0..3).for_each(|_| row.encode(owner, &mut rows));
     write(folder, "journal", "rows", &[&[2, 3, 0], &rows]);
     // Scripts: the size, whole headers, then blocks of frames by kind.
     for kind in 0..10 {

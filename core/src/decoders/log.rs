@@ -3,9 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Script;
+use crate::ids::{PartitionId, Uuid};
 use crate::log::frame::Frame;
 use crate::log::journal::{BlockHeader, BLOCK_HEADER, BLOCK_MAGIC};
-use crate::log::rows::{decode_rows, ROW_LEN};
+use crate::log::rows::{decode_rows, Owner, ROW_LEN};
 
 /// One of the three, by the first byte.
 pub fn journal(input: &[u8]) {
@@ -61,22 +62,24 @@ pub fn rows(input: &[u8]) {
     let mut script = Script::new(input);
     let (count, complete) = (script.number(), script.byte() % 2 == 1);
     let mut bytes = BytesMut::from(script.all());
+    let partition = PartitionId {
+        topic: Uuid([7; 16]),
+        index: 0,
+    };
+    let owner = Owner::of(Uuid([1; 16]), partition);
     if complete {
-        for row in bytes.chunks_exact_mut(ROW_LEN) {
-            let crc = crc32c::crc32c(&row[..ROW_LEN - 4]);
-            row[ROW_LEN - 4..].copy_from_slice(&crc.to_be_bytes());
-        }
+        owner.complete(&mut bytes);
     }
     let bytes = bytes.freeze();
-    let Some(rows) = decode_rows(&bytes, count) else {
+    let Some(rows) = decode_rows(owner, &bytes, count) else {
         let whole = (bytes.len() / ROW_LEN) as u64 >= count;
         assert!(!(complete && whole), "whole rows were refused");
         return;
     };
     assert_eq!(rows.len() as u64, count);
     let mut again = BytesMut::with_capacity(bytes.len());
-    rows.iter().for_each(|row| row.encode(&mut again));
+    rows.iter().for_each(|row| row.encode(owner, &mut again));
     assert_eq!(again, bytes[..again.len()]);
     again.put_u8(0);
-    assert_eq!(decode_rows(&again.freeze(), count), Some(rows));
+    assert_eq!(decode_rows(owner, &again.freeze(), count), Some(rows));
 }

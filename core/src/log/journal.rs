@@ -24,8 +24,8 @@ pub const FILE_MAGIC: u64 = 0x5345_4544_4c4f_474a;
 /// and a partition's tail may be carried forward. 5: a block says when it was written, a partition's first
 /// frame and its manifest at which metadata offset its topic was seen, a manifest which dropped segments
 /// may still have files, and the frame that drops a partition which folder is to be removed. 6: a block
-/// names the one before it by its header's checksum.
-pub const FORMAT_VERSION: u32 = 6;
+/// names the one before it by its header's checksum. 7: the rows beside a segment say whose they are.
+pub const FORMAT_VERSION: u32 = 7;
 
 /// Where a live block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

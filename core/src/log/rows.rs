@@ -3,6 +3,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::ids::{PartitionId, Uuid};
+
 /// Bytes of a row on disk.
 pub const ROW_LEN: usize = 44;
 
@@ -23,9 +25,35 @@ pub struct Row {
     pub seal: u32,
 }
 
+/// Whose rows they are. Each row's checksum begins with it, so that rows of another partition, which a
+/// misdirected write or read brings, are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(u32);
+
+impl Owner {
+    /// A partition of a cluster.
+    pub fn of(cluster: Uuid, partition: PartitionId) -> Owner {
+        let index = partition.index.to_be_bytes();
+        let identity = [&cluster.0[..], &partition.topic.0, &index].concat();
+        Owner(crc32c::crc32c(&identity))
+    }
+
+    fn crc(self, row: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.0, row)
+    }
+
+    /// Give these rows the checksums that they must have: what a fuzzer changed is decoded further.
+    pub fn complete(self, rows: &mut [u8]) {
+        for row in rows.chunks_exact_mut(ROW_LEN) {
+            let crc = self.crc(&row[..ROW_LEN - 4]);
+            row[ROW_LEN - 4..].copy_from_slice(&crc.to_be_bytes());
+        }
+    }
+}
+
 impl Row {
     /// The row's bytes, its own checksum last.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, owner: Owner, out: &mut BytesMut) {
         let start = out.len();
         out.put_i64(self.base);
         out.put_i64(self.next);
@@ -33,19 +61,19 @@ impl Row {
         out.put_u32(self.size);
         out.put_i64(self.max_timestamp);
         out.put_u32(self.seal);
-        let crc = crc32c::crc32c(&out[start..]);
+        let crc = owner.crc(&out[start..]);
         out.put_u32(crc);
     }
 }
 
-/// All rows of a side file that must hold exactly `count`, or `None` if it does not.
-pub fn decode_rows(bytes: &Bytes, count: u64) -> Option<Vec<Row>> {
+/// All rows of a side file that must hold exactly `count` of this owner's, or `None` if it does not.
+pub fn decode_rows(owner: Owner, bytes: &Bytes, count: u64) -> Option<Vec<Row>> {
     if (bytes.len() as u64) < count.checked_mul(ROW_LEN as u64)? {
         return None;
     }
     let mut rows = Vec::with_capacity(count as usize);
     for mut chunk in bytes.chunks_exact(ROW_LEN).take(count as usize) {
-        let crc = crc32c::crc32c(&chunk[..ROW_LEN - 4]);
+        let crc = owner.crc(&chunk[..ROW_LEN - 4]);
         if chunk[ROW_LEN - 4..] != crc.to_be_bytes() {
             return None;
         }
@@ -76,14 +104,19 @@ mod tests {
             seal: 8,
         };
         let mut out = BytesMut::new();
-        row.encode(&mut out);
-        row.encode(&mut out);
+        let owner = |index| {
+            let topic = Uuid([4; 16]);
+            Owner::of(Uuid([3; 16]), PartitionId { topic, index })
+        };
+        row.encode(owner(1), &mut out);
+        row.encode(owner(1), &mut out);
         assert_eq!(out.len(), 2 * ROW_LEN);
         let bytes = out.freeze();
-        assert_eq!(decode_rows(&bytes, 2), Some(vec![row, row]));
-        assert_eq!(decode_rows(&bytes, 3), None);
+        assert_eq!(decode_rows(owner(1), &bytes, 2), Some(vec![row, row]));
+        assert_eq!(decode_rows(owner(2), &bytes, 2), None);
+        assert_eq!(decode_rows(owner(1), &bytes, 3), None);
         let mut bad = bytes.to_vec();
         bad[50] ^= 1;
-        assert_eq!(decode_rows(&Bytes::from(bad), 2), None);
+        assert_eq!(decode_rows(owner(1), &Bytes::from(bad), 2), None);
     }
 }

@@ -236,6 +236,11 @@ impl Replica {
         }
     }
 
+    /// Nothing of it is on its way to its files or the journal's manifest.
+    pub fn is_idle(&self) -> bool {
+        self.job.is_none() && !self.manifest_pending
+    }
+
     /// A write-behind has not come to its manifest yet.
     pub fn is_writing(&self) -> bool {
         matches!(

@@ -7,7 +7,7 @@ use crate::batch::{head_alone, verify, BatchHead, HEAD_LEN};
 use crate::disk::{DiskRequest, Path};
 use crate::error_code::ErrorCode;
 use crate::log::frame::seal;
-use crate::log::rows::{decode_rows, Row, ROW_LEN};
+use crate::log::rows::{decode_rows, Owner, Row, ROW_LEN};
 
 /// A read that needs the disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +178,8 @@ impl Replica {
 
     /// Rows came from the disk. False if they are damaged. Only one old segment's rows are kept.
     pub fn rows_loaded(&mut self, base: i64, count: u64, bytes: &Bytes) -> bool {
-        let Some(rows) = decode_rows(bytes, count) else {
+        let owner = Owner::of(self.cluster, self.id);
+        let Some(rows) = decode_rows(owner, bytes, count) else {
             return false;
         };
         self.forget_sealed_rows();
@@ -186,8 +187,10 @@ impl Replica {
             .segments
             .iter_mut()
             .find(|segment| segment.base == base);
-        if let Some(segment) = segment.filter(|segment| segment.row_count == count) {
-            segment.rows = Some(rows);
+        match segment {
+            Some(segment) if !lead_through(segment, &rows) => return false,
+            Some(segment) if segment.row_count == count => segment.rows = Some(rows),
+            _ => {}
         }
         true
     }
@@ -275,11 +278,33 @@ impl Replica {
     }
 }
 
+/// Rows lead through this segment from its beginning on. Those of another segment of the partition do
+/// not: a reader would find nothing where something stands.
+fn lead_through(segment: &Segment, rows: &[Row]) -> bool {
+    let (mut next, mut position) = (segment.base, 0);
+    for row in rows {
+        let begins = row.position == position && row.base >= next && row.next > row.base;
+        if !begins || (position == 0 && row.base != next) {
+            return false;
+        }
+        (next, position) = (row.next, position + u64::from(row.size));
+    }
+    let whole = rows.len() as u64 == segment.row_count;
+    let reaches = next <= segment.end && position <= segment.size;
+    reaches && (!whole || (next, position) == (segment.end, segment.size))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::{PartitionId, Uuid};
     use bytes::BytesMut;
+
+    const CLUSTER: Uuid = Uuid([1; 16]);
+    const ID: PartitionId = PartitionId {
+        topic: Uuid([7; 16]),
+        index: 0,
+    };
 
     fn row(base: i64, next: i64, max_timestamp: i64) -> Row {
         Row {
@@ -294,11 +319,17 @@ mod tests {
 
     fn segment(rows: &[Row]) -> (Segment, Bytes) {
         let mut side = BytesMut::new();
-        rows.iter().for_each(|row| row.encode(&mut side));
+        for (row, nth) in rows.iter().zip(0..) {
+            let row = Row {
+                position: 100 * nth,
+                ..*row
+            };
+            row.encode(Owner::of(CLUSTER, ID), &mut side);
+        }
         let segment = Segment {
             base: rows[0].base,
             end: rows[rows.len() - 1].next,
-            size: 100,
+            size: 100 * rows.len() as u64,
             row_count: rows.len() as u64,
             max_timestamp: rows.iter().map(|row| row.max_timestamp).max().unwrap_or(0),
             begun_ms: 0,
@@ -308,13 +339,45 @@ mod tests {
         (segment, side.freeze())
     }
 
+    /// A misdirected write, or read, brings another segment's rows.
+    #[test]
+    fn rows_of_another_segment_are_damage() {
+        let mut replica = Replica::empty(ID, CLUSTER, "topics/a-0".into());
+        let (first, first_side) = segment(&[row(0, 5, 100), row(5, 10, 50)]);
+        let (second, second_side) = segment(&[row(10, 20, 100), row(20, 30, 100)]);
+        replica.segments = vec![first, second];
+        for (base, own, other) in [
+            (0, &first_side, &second_side),
+            (10, &second_side, &first_side),
+        ] {
+            assert!(!replica.rows_loaded(base, 2, other), "{base}");
+            assert!(replica
+                .segments
+                .iter()
+                .all(|segment| segment.rows.is_none()));
+            assert!(replica.rows_loaded(base, 2, own), "{base}");
+            replica.segments.iter_mut().for_each(|it| it.rows = None);
+        }
+        let broken: [fn(&mut Row); 4] = [
+            |row| row.base += 1,
+            |row| row.next = row.base,
+            |row| row.position += 1,
+            |row| row.size += 1,
+        ];
+        for change in broken {
+            let mut rows = [row(10, 20, 100), row(20, 30, 100)];
+            change(&mut rows[0]);
+            let mut side = BytesMut::new();
+            rows[1].position = 100;
+            let owner = Owner::of(CLUSTER, ID);
+            rows.iter().for_each(|row| row.encode(owner, &mut side));
+            assert!(!replica.rows_loaded(10, 2, &side.freeze()), "{rows:?}");
+        }
+    }
+
     #[test]
     fn a_lookup_goes_through_each_segment_once() {
-        let id = PartitionId {
-            topic: Uuid([7; 16]),
-            index: 0,
-        };
-        let mut replica = Replica::empty(id, Uuid([1; 16]), "topics/a-0".into());
+        let mut replica = Replica::empty(ID, CLUSTER, "topics/a-0".into());
         // The record that makes the first segment look young enough is before the log start.
         let (first, first_side) = segment(&[row(0, 5, 100), row(5, 10, 50)]);
         let (second, second_side) = segment(&[row(10, 20, 100)]);

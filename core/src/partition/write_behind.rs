@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Replica, Segment};
 use crate::contract::Knobs;
 use crate::disk::{DiskRequest, Path};
-use crate::log::rows::ROW_LEN;
+use crate::log::rows::{Owner, ROW_LEN};
 
 /// How far a write-behind is.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,7 @@ impl Replica {
         let mut created = false;
         let mut pieces: (Vec<Bytes>, BytesMut, u64, u64) = Default::default();
         let (mut end, mut known) = (0, (u64::MAX, 0));
+        let owner = Owner::of(self.cluster, self.id);
         let mut batches = std::mem::take(&mut self.tail);
         for batch in batches
             .iter_mut()
@@ -94,7 +95,7 @@ impl Replica {
                 (pieces.2, pieces.3) = (segment.size, segment.row_count);
             }
             batch.row.position = segment.size;
-            batch.row.encode(&mut pieces.1);
+            batch.row.encode(owner, &mut pieces.1);
             pieces.0.extend(batch.pieces.iter().cloned());
             segment.size += u64::from(batch.row.size);
             segment.row_count += 1;

@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::batch::{build_batch, parse_head, BatchSpec, HEAD_LEN};
     use crate::ids::{PartitionId, Uuid};
+    use crate::log::rows::Owner;
     use bytes::BytesMut;
 
     fn replica() -> Replica {
@@ -115,7 +116,7 @@ mod tests {
             replica.segments.push(Segment {
                 base: rows[0].base,
                 end: rows[rows.len() - 1].next,
-                size: 100,
+                size: 100 * rows.len() as u64,
                 row_count: rows.len() as u64,
                 max_timestamp: rows.iter().map(|row| row.max_timestamp).max().unwrap_or(0),
                 begun_ms: 0,
@@ -132,16 +133,16 @@ mod tests {
     /// The rows that were asked for arrive.
     fn load(replica: &mut Replica, base: i64, rows: &[(i64, i64, i64)]) {
         let mut side = BytesMut::new();
-        for (base, next, max_timestamp) in rows {
+        for ((base, next, max_timestamp), nth) in rows.iter().zip(0..) {
             let row = Row {
                 base: *base,
                 next: *next,
-                position: 0,
+                position: 100 * nth,
                 size: 100,
                 max_timestamp: *max_timestamp,
                 seal: 0,
             };
-            row.encode(&mut side);
+            row.encode(Owner::of(replica.cluster, replica.id), &mut side);
         }
         assert!(replica.rows_loaded(base, rows.len() as u64, &side.freeze()));
     }

@@ -16,6 +16,7 @@ impl Shard {
             return;
         }
         self.sync_written(out);
+        self.try_failing(now, out);
         let waited_for = self.is_stalled();
         let journal = &self.journal;
         if !journal.is_pressed() && !waited_for && !journal.disk_full {
@@ -92,6 +93,23 @@ impl Shard {
         }
     }
 
+    /// Partitions that could not be written behind are tried again, whether or not the ring needs it: what
+    /// they hold is bounded meanwhile, and batches beyond that are refused.
+    fn try_failing(&mut self, now: Now, out: &mut Effects) {
+        for id in self.journal.failing.clone() {
+            let Some(replica) = self.replicas.get_mut(&id) else {
+                self.journal.failing.remove(&id);
+                continue;
+            };
+            if replica.tail.len() == replica.passed() {
+                replica.failing = false;
+                self.journal.failing.remove(&id);
+            } else if replica.is_idle() && self.may_start_job(now) {
+                self.start_job(now, id, out);
+            }
+        }
+    }
+
     /// The disk was full: find out whether it still is, though nothing has to be written behind.
     fn try_disk(&mut self, now: Now, out: &mut Effects) {
         let journal = &self.journal;
@@ -117,8 +135,7 @@ impl Shard {
         holds_the_tail: bool,
         out: &mut Effects,
     ) {
-        let idle = |replica: &&mut Replica| replica.job.is_none() && !replica.manifest_pending;
-        let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
+        let Some(replica) = self.replicas.get_mut(&id).filter(|it| it.is_idle()) else {
             return;
         };
         if replica.tail.len() == replica.passed() {
@@ -192,6 +209,7 @@ impl Shard {
                     _ if replica.failing => {}
                     _ => {
                         replica.failing = true;
+                        self.journal.failing.insert(id);
                         let dir = replica.dir.clone();
                         out.notes.push(Note::CannotWrite { dir });
                     }
@@ -203,6 +221,7 @@ impl Shard {
         match replica.job {
             Some(Job::Manifest { end }) => {
                 replica.failing = false;
+                self.journal.failing.remove(&id);
                 self.set_disk_full(false, out);
                 self.stage_manifest(id, Some(end));
             }

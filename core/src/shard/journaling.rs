@@ -15,7 +15,7 @@
 //! 200 requests of one batch for each of 5,000 partitions, one in flight, on one shard: 273 flushes,
 //! checkpoints included; of one partition: 200 (the same script without `--table`, in `.ci/run`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -109,6 +109,8 @@ pub(super) struct Journal {
     pub growing: bool,
     pub no_growth_until: Instant,
     pub no_jobs_until: Instant,
+    /// Partitions that could not be written behind, until they can.
+    pub failing: BTreeSet<PartitionId>,
     pub tail: u64,
     /// Blocks before this one are being freed.
     pub horizon: u64,
@@ -142,6 +144,7 @@ impl Journal {
             growing: false,
             no_growth_until: Instant(0),
             no_jobs_until: Instant(0),
+            failing: BTreeSet::new(),
             tail,
             horizon: 0,
             attested: 0,
