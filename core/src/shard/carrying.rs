@@ -9,6 +9,8 @@
 //! instead of 262-266 and were no faster (`.ci/power/flushes.py`), as one `syncfs` already covers a
 //! whole round of small segments.
 
+use bytes::Bytes;
+
 use super::journaling::{Journal, Mark};
 use super::Shard;
 use crate::contract::{Effects, Note};
@@ -24,6 +26,17 @@ impl Journal {
         let pages = pages_for(self.staged_bytes as u64 + bytes) + 1;
         let fits = self.ring.room_for(pages).is_some();
         fits && self.ring.leaves(pages, self.ring.capacity / 16)
+    }
+
+    /// The carried tail that is staged first, if one is, does not fit into this many pages at the ring's
+    /// head and start with a page left for telling what it has freed.
+    fn strands_a_carry(&self, at_head: u64, at_start: u64) -> bool {
+        let Some((Mark::Carried { .. }, _, bytes)) = self.marks.front() else {
+            return false;
+        };
+        let pages = pages_for(*bytes as u64);
+        let fits = (pages <= at_head && pages < at_head + at_start) || pages < at_start;
+        !fits
     }
 
     /// Partitions whose files cannot be written take no batch that would make their tails larger than
@@ -64,6 +77,11 @@ impl Shard {
             frames.extend(replica.frame_of(batch));
         }
         frames.push(replica.manifest_frame(covered, self.config.listed_bytes_max()));
+        // Heads and manifest count: they may take another page.
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        if !self.journal.has_room_to_carry(bytes as u64) {
+            return;
+        }
         replica.manifest_owed = false;
         replica.manifest_pending = true;
         let mark = Mark::Carried {
@@ -74,6 +92,29 @@ impl Shard {
         };
         self.journal.stage(frames, mark);
         out.notes.push(Note::Carried);
+    }
+
+    /// Carried tails for which there is no room any more do not go out: the frames behind them may free
+    /// what they would have freed, once their partitions are written behind.
+    pub(super) fn take_back_carries(&mut self) {
+        let journal = &mut self.journal;
+        let (at_head, at_start) = journal.ring.runs();
+        while journal.strands_a_carry(at_head, at_start) {
+            let Some((mark, pieces, bytes)) = journal.marks.pop_front() else {
+                return;
+            };
+            journal.staged.drain(..pieces);
+            journal.staged_bytes -= bytes;
+            let Mark::Carried { id, .. } = mark else {
+                return;
+            };
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.manifest_pending = false;
+                // It may have been for segments that are to go.
+                replica.manifest_owed = true;
+                self.owed.insert(id);
+            }
+        }
     }
 
     /// The tail up to `end` is in block `seq` now, whatever of it was in others: what was only staged

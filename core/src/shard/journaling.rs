@@ -254,6 +254,7 @@ impl Shard {
         if self.journal.in_flight.is_some() || self.stage != Stage::Ready {
             return;
         }
+        self.take_back_carries();
         let journal = &self.journal;
         let whole = pages_for(journal.next_block_bytes() as u64);
         let mut pages = whole.min(journal.ring.largest_block());
