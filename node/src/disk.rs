@@ -573,7 +573,7 @@ mod tests {
         fs::write(journal.join("shard-0.ring"), b"mine").expect("written");
         // As many as make it likely that one goes between its entry and the look at it.
         let theirs: Vec<_> = (1..64)
-            .map(|n| journal.join(format!("shard-{n}.tmp")))
+            .map(|n| journal.join(format!("shard-{n}.ring.new")))
             .collect();
         let renamed = AtomicUsize::new(0);
         let listed = AtomicBool::new(false);
@@ -582,7 +582,7 @@ mod tests {
                 while !listed.load(Ordering::Relaxed) {
                     for file in &theirs {
                         fs::write(file, b"").expect("written");
-                        fs::rename(file, file.with_extension("ring")).expect("renamed");
+                        fs::rename(file, file.with_extension("")).expect("renamed");
                         renamed.fetch_add(1, Ordering::Relaxed);
                     }
                 }

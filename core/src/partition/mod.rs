@@ -123,8 +123,6 @@ pub struct Replica {
     pub pending_start: i64,
     /// While the journal is read back: records below this offset are in a manifest yet to come.
     pub awaits_manifest: Option<i64>,
-    /// The last write-behind failed, and not for want of space.
-    pub failing: bool,
     /// Number of the newest write-behind; completions of an older one are ignored.
     pub job_number: u64,
 }
@@ -159,7 +157,6 @@ impl Replica {
             manifest_pending: false,
             pending_start: 0,
             awaits_manifest: None,
-            failing: false,
             job_number: 0,
         }
     }

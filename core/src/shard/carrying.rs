@@ -17,7 +17,6 @@ use crate::contract::{Effects, Note};
 use crate::ids::PartitionId;
 use crate::log::frame::Frame;
 use crate::log::journal::{pages_for, PAGE};
-use crate::partition::Replica;
 
 impl Journal {
     /// Room to carry so many bytes, in one block: half of what is kept for blocks that free others
@@ -28,15 +27,17 @@ impl Journal {
         fits && self.ring.leaves(pages, self.ring.capacity / 16)
     }
 
-    /// The carried tail that is staged first, if one is, does not fit into this many pages at the ring's
-    /// head and start with a page left for telling what it has freed.
-    fn strands_a_carry(&self, at_head: u64, at_start: u64) -> bool {
-        let Some((Mark::Carried { .. }, _, bytes)) = self.marks.front() else {
-            return false;
-        };
-        let pages = pages_for(*bytes as u64);
-        let fits = (pages <= at_head && pages < at_head + at_start) || pages < at_start;
-        !fits
+    /// The partition and the bytes of a carried tail that is staged first and does not fit into the ring
+    /// with a page left for telling what it has freed.
+    fn stranded_carry(&self) -> Option<(PartitionId, usize)> {
+        match self.marks.front() {
+            Some((Mark::Carried { id, .. }, _, bytes))
+                if !self.ring.leaves(pages_for(*bytes as u64), 1) =>
+            {
+                Some((*id, *bytes))
+            }
+            _ => None,
+        }
     }
 
     /// Partitions whose files cannot be written take no batch that would make their tails larger than
@@ -49,11 +50,11 @@ impl Journal {
 impl Shard {
     /// So many bytes more would be too much to carry for a partition that cannot be written behind.
     pub(super) fn is_too_much_to_carry(&self, id: PartitionId, bytes: usize) -> bool {
-        let failing = |replica: &&Replica| replica.failing;
-        if self.replicas.get(&id).filter(failing).is_none() {
+        let failing = &self.journal.failing;
+        if !failing.contains(&id) {
             return false;
         }
-        let tails = self.replicas.values().filter(failing);
+        let tails = failing.iter().filter_map(|id| self.replicas.get(id));
         let carried: u64 = tails.map(|replica| replica.tail_bytes).sum();
         carried + bytes as u64 > self.journal.failing_bytes_max()
     }
@@ -63,6 +64,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
+        // It is asked for in every turn: frames are made only where there may be room.
         if !self.journal.has_room_to_carry(replica.tail_bytes) {
             return;
         }
@@ -97,17 +99,8 @@ impl Shard {
     /// Carried tails for which there is no room any more do not go out: the frames behind them may free
     /// what they would have freed, once their partitions are written behind.
     pub(super) fn take_back_carries(&mut self) {
-        let journal = &mut self.journal;
-        let (at_head, at_start) = journal.ring.runs();
-        while journal.strands_a_carry(at_head, at_start) {
-            let Some((mark, pieces, bytes)) = journal.marks.pop_front() else {
-                return;
-            };
-            journal.staged.drain(..pieces);
-            journal.staged_bytes -= bytes;
-            let Mark::Carried { id, .. } = mark else {
-                return;
-            };
+        while let Some((id, bytes)) = self.journal.stranded_carry() {
+            self.journal.take_staged(bytes);
             if let Some(replica) = self.replicas.get_mut(&id) {
                 replica.manifest_pending = false;
                 // It may have been for segments that are to go.

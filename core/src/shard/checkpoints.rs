@@ -102,7 +102,6 @@ impl Shard {
                 continue;
             };
             if replica.tail.len() == replica.passed() {
-                replica.failing = false;
                 self.journal.failing.remove(&id);
             } else if replica.is_idle() && self.may_start_job(now) {
                 self.start_job(now, id, out);
@@ -146,7 +145,7 @@ impl Shard {
             return;
         }
         // Whether files can be written again shows only by trying.
-        let failing = replica.failing;
+        let failing = self.journal.failing.contains(&id);
         match self.may_start_job(now) {
             true => self.start_job(now, id, out),
             false if failing => self.carry(id, out),
@@ -206,13 +205,11 @@ impl Shard {
                 self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
                 match error {
                     DiskError::NoSpace => self.set_disk_full(true, out),
-                    _ if replica.failing => {}
-                    _ => {
-                        replica.failing = true;
-                        self.journal.failing.insert(id);
+                    _ if self.journal.failing.insert(id) => {
                         let dir = replica.dir.clone();
                         out.notes.push(Note::CannotWrite { dir });
                     }
+                    _ => {}
                 }
                 return;
             }
@@ -220,7 +217,6 @@ impl Shard {
         replica.advance_job(&knobs);
         match replica.job {
             Some(Job::Manifest { end }) => {
-                replica.failing = false;
                 self.journal.failing.remove(&id);
                 self.set_disk_full(false, out);
                 self.stage_manifest(id, Some(end));

@@ -109,7 +109,7 @@ pub(super) struct Journal {
     pub growing: bool,
     pub no_growth_until: Instant,
     pub no_jobs_until: Instant,
-    /// Partitions that could not be written behind, until they can.
+    /// Partitions of which the last write-behind failed, and not for want of space.
     pub failing: BTreeSet<PartitionId>,
     pub tail: u64,
     /// Blocks before this one are being freed.
@@ -171,7 +171,7 @@ impl Journal {
     }
 
     /// The staged frames, from the first on, that fit into a block of `limit` bytes.
-    fn take_staged(&mut self, limit: usize) -> (Vec<Bytes>, Vec<Mark>) {
+    pub(super) fn take_staged(&mut self, limit: usize) -> (Vec<Bytes>, Vec<Mark>) {
         let (mut count, mut size, mut marks) = (0, 0, Vec::new());
         while let Some((_, pieces, bytes)) = self.marks.front() {
             if size + bytes > limit {
