@@ -104,7 +104,12 @@ pub struct Replica {
     pub roll_next: bool,
     /// Segments roll by size and age; not while they are too many for the journal to list.
     pub rolls: bool,
-    /// Base offsets of dropped segments, until a manifest without them is durable.
+    /// Nothing stands in its folder that no manifest knows. Not so where a tail was read back from the
+    /// journal: its write-behind may have begun files before the crash, so the folder is looked through
+    /// before that tail is written behind or leaves otherwise.
+    pub listed: bool,
+    /// Base offsets of dropped segments, and of files that no manifest knew, until a manifest that says
+    /// so is durable.
     pub doomed: Vec<i64>,
     /// Base offsets of dropped segments whose files may still be there: manifests name them until the
     /// files are durably gone.
@@ -149,6 +154,7 @@ impl Replica {
             job: None,
             roll_next: true,
             rolls: true,
+            listed: true,
             doomed: Vec::new(),
             gone: Vec::new(),
             seen: -1,
@@ -242,7 +248,7 @@ impl Replica {
     pub fn is_writing(&self) -> bool {
         matches!(
             self.job,
-            Some(Job::Writing { .. } | Job::Written { .. } | Job::Syncing { .. })
+            Some(Job::Listing | Job::Writing { .. } | Job::Written { .. } | Job::Syncing { .. })
         )
     }
 

@@ -110,8 +110,10 @@ impl Replica {
         let Some(mut share) = share.filter(|share| share.size > 0) else {
             return;
         };
-        // Kafka would have rolled while it was filled: written behind it becomes several segments.
-        let spans = share.last_ms.saturating_sub(share.begun_ms) >= self.config.segment_ms;
+        // Kafka would have rolled while it was filled: written behind it becomes several segments. What is
+        // written already stays as it is, however long it was filled while segments did not roll.
+        let lasted = share.last_ms.saturating_sub(share.begun_ms);
+        let spans = !self.tail.is_empty() && lasted >= self.config.segment_ms;
         // Nothing is younger than its first append says, so the tail is rarely gone through.
         let (limit, _) = self.config.retention();
         let may_be_old = limit >= 0 && (trust || now_ms.saturating_sub(share.begun_ms) > limit);
@@ -222,6 +224,26 @@ mod tests {
         assert_eq!(start(&replica, 8_001), Some(3));
         replica.config.retention_ms = -1;
         assert_eq!(start(&replica, i64::MAX), None);
+    }
+
+    #[test]
+    fn a_segment_that_grew_beyond_segment_ms_expires_once_nothing_is_to_be_added() {
+        let mut replica = with_tail(0, 0);
+        (replica.config.retention_ms, replica.config.segment_ms) = (5_000, 1_000);
+        replica.segments = vec![Segment {
+            base: 0,
+            end: 3,
+            size: 100,
+            row_count: 1,
+            max_timestamp: 3_000,
+            begun_ms: 1_000,
+            last_ms: 3_000,
+            rows: None,
+        }];
+        replica.made_durable(3, true);
+        replica.log_end = 3;
+        assert_eq!(start(&replica, 8_000), None);
+        assert_eq!(start(&replica, 8_001), Some(3));
     }
 
     #[test]

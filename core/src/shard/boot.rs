@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::journaling::{Journal, Mark};
+use super::journaling::{Journal, Mark, DRAFT};
 use super::ledger::{Ledger, FOUNDED};
-use super::{NeighbourMessage, Purpose, Shard, Stage};
+use super::{shards_to_run, NeighbourMessage, Purpose, Shard, Stage};
 use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskRequest, DiskResult};
@@ -23,6 +23,7 @@ impl Shard {
                 if let Some(ledger) = &mut self.ledger {
                     ledger.founded = files.iter().any(|(file, _)| file == FOUNDED);
                 }
+                self.unlink_drafts(&files, out);
                 let name = path.rsplit('/').next().unwrap_or_default();
                 match files.iter().find(|(file, _)| file == name) {
                     Some((_, size)) => {
@@ -40,6 +41,22 @@ impl Shard {
             }
             Ok(done) => self.wrong_kind(&done, out),
             Err(error) => self.halt(format!("journal: cannot be listed: {error:?}"), out),
+        }
+    }
+
+    /// A crash may have cut short how a journal was made. A shard that makes one begins with its draft;
+    /// those of shards that do not run are nobody's but shard 0's.
+    fn unlink_drafts(&mut self, files: &[(String, u64)], out: &mut Effects) {
+        if self.ledger.is_none() {
+            return;
+        }
+        let running = self.config.running;
+        for (name, _) in files {
+            let journal = name.strip_suffix(DRAFT).filter(|it| it.ends_with(".ring"));
+            if journal.is_some_and(|journal| shards_to_run(0, [journal]) > running) {
+                let file = format!("journal/{name}").into();
+                self.disk(DiskRequest::Unlink { file }, Purpose::Draft, out);
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 use super::journaling::{Mark, RETRY_AFTER_MS};
 use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
-use crate::disk::{DiskError, DiskRequest, DiskResult};
+use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use crate::ids::PartitionId;
 use crate::partition::{Job, Replica, PRODUCERS_MAX, SEGMENT_BYTES};
 use crate::time::Now;
@@ -20,13 +20,13 @@ impl Shard {
         let waited_for = self.is_stalled();
         let journal = &self.journal;
         if !journal.is_pressed() && !waited_for && !journal.disk_full {
-            return self.owed_manifests();
+            return self.owed_manifests(now, out);
         }
         self.grow(now, 0, out);
         let journal = &self.journal;
         let growing = journal.growing && !waited_for;
         if growing && journal.used() * 8 < journal.ring.capacity * 5 {
-            return self.owed_manifests();
+            return self.owed_manifests(now, out);
         }
         let mut oldest: Vec<(u64, PartitionId)> = self
             .replicas
@@ -64,7 +64,7 @@ impl Shard {
         if self.journal.disk_full {
             self.try_disk(now, out);
         }
-        self.owed_manifests();
+        self.owed_manifests(now, out);
     }
 
     /// All partitions' manifests stand in the ring: their lists of segments take a sixteenth of it at
@@ -101,7 +101,7 @@ impl Shard {
                 self.journal.failing.remove(&id);
                 continue;
             };
-            if replica.tail.len() == replica.passed() {
+            if replica.tail.len() == replica.passed() && replica.listed {
                 self.journal.failing.remove(&id);
             } else if replica.is_idle() && self.may_start_job(now) {
                 self.start_job(now, id, out);
@@ -137,15 +137,19 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id).filter(|it| it.is_idle()) else {
             return;
         };
+        let listed = replica.listed;
+        // Whether files can be written again shows only by trying.
+        let failing = self.journal.failing.contains(&id);
         if replica.tail.len() == replica.passed() {
+            if !listed && !failing {
+                return self.look_for_strays(now, id, out);
+            }
             // In a nearly full ring nothing goes out until whatever holds its oldest block is staged.
             if holds_the_tail || !self.journal.is_crowded() {
                 self.stage_manifest(id, None);
             }
             return;
         }
-        // Whether files can be written again shows only by trying.
-        let failing = self.journal.failing.contains(&id);
         match self.may_start_job(now) {
             true => self.start_job(now, id, out),
             false if failing => self.carry(id, out),
@@ -167,6 +171,9 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
+        if !replica.listed {
+            return self.look_for_strays(now, id, out);
+        }
         let mut rolled = 0;
         let ring = &self.journal.ring;
         let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
@@ -184,6 +191,70 @@ impl Shard {
         }
     }
 
+    /// A write-behind that a crash cut short may have left files in this partition's folder: before its
+    /// tail leaves memory they are found, or nothing would know of them any more.
+    fn look_for_strays(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
+        if !self.may_start_job(now) {
+            return;
+        }
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            self.journal.jobs += 1;
+            let request = replica.begin_listing();
+            let purpose = Purpose::Strays(id, replica.job_number);
+            self.disk(request, purpose, out);
+        }
+    }
+
+    pub(super) fn strays_listed(
+        &mut self,
+        now: Now,
+        job: (PartitionId, u64),
+        result: DiskResult,
+        out: &mut Effects,
+    ) {
+        let Some(replica) = self.working(job) else {
+            return;
+        };
+        match result {
+            Ok(DiskDone::Listing(files)) => {
+                replica.folder_listed(files.iter().map(|(name, _)| name.as_str()));
+                let owed = replica.manifest_owed;
+                self.journal.jobs -= 1;
+                if owed {
+                    self.owed.insert(job.0);
+                } else {
+                    self.start_job(now, job.0, out);
+                }
+            }
+            Ok(done) => self.wrong_kind(&done, out),
+            Err(error) => self.cannot_write(now, job.0, error, out),
+        }
+    }
+
+    /// The replica that this job is at work for, if it still is.
+    fn working(&mut self, (id, number): (PartitionId, u64)) -> Option<&mut Replica> {
+        let replica = self.replicas.get_mut(&id);
+        replica.filter(|it| it.job_number == number && it.job.is_some())
+    }
+
+    /// A write-behind failed: its batches stay in the journal, and it is tried again.
+    fn cannot_write(&mut self, now: Now, id: PartitionId, error: DiskError, out: &mut Effects) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            return;
+        };
+        replica.job_failed();
+        self.journal.jobs -= 1;
+        self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
+        match error {
+            DiskError::NoSpace => self.set_disk_full(true, out),
+            _ if self.journal.failing.insert(id) => {
+                let dir = replica.dir.clone();
+                out.notes.push(Note::CannotWrite { dir });
+            }
+            _ => {}
+        }
+    }
+
     /// An operation of a write-behind ended.
     pub(super) fn job_step(
         &mut self,
@@ -193,26 +264,14 @@ impl Shard {
         out: &mut Effects,
     ) {
         let knobs = self.config.knobs;
-        let current =
-            |replica: &&mut Replica| replica.job_number == number && replica.job.is_some();
-        let Some(replica) = self.replicas.get_mut(&id).filter(current) else {
+        let Some(replica) = self.working((id, number)) else {
             return;
         };
-        if let Err(error) = result {
-            if !knobs.ignore_write_errors {
-                replica.job_failed();
-                self.journal.jobs -= 1;
-                self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
-                match error {
-                    DiskError::NoSpace => self.set_disk_full(true, out),
-                    _ if self.journal.failing.insert(id) => {
-                        let dir = replica.dir.clone();
-                        out.notes.push(Note::CannotWrite { dir });
-                    }
-                    _ => {}
-                }
-                return;
+        match result {
+            Err(error) if !knobs.ignore_write_errors => {
+                return self.cannot_write(now, id, error, out);
             }
+            _ => {}
         }
         replica.advance_job(&knobs);
         match replica.job {
@@ -268,15 +327,23 @@ impl Shard {
     }
 
     /// Manifests that only drop segments or note a new log start.
-    fn owed_manifests(&mut self) {
+    fn owed_manifests(&mut self, now: Now, out: &mut Effects) {
         let owed: Vec<PartitionId> = std::mem::take(&mut self.owed).into_iter().collect();
         for id in owed {
             // Nearly full, the ring is for what frees it: a write-behind's manifest says the same and
             // does. Each manifest staged leaves less room for the next.
             let roomy = self.journal.has_room_for_admin();
             match self.replicas.get(&id) {
-                Some(replica) if replica.job.is_some() || replica.manifest_pending => {
+                Some(replica) if !replica.is_idle() => {
                     self.owed.insert(id);
+                }
+                Some(replica)
+                    if replica.manifest_owed
+                        && !replica.listed
+                        && !self.journal.failing.contains(&id) =>
+                {
+                    self.owed.insert(id);
+                    self.look_for_strays(now, id, out);
                 }
                 Some(replica) if replica.manifest_owed && !roomy && !replica.would_free() => {
                     self.owed.insert(id);

@@ -41,6 +41,8 @@ const BLOCK_BYTES_MAX: usize = 8 << 20;
 const BLOCKS_PER_RING: u64 = 16;
 /// After a failed write-behind or growth the next try waits this long.
 pub(super) const RETRY_AFTER_MS: u64 = 500;
+/// What a journal's name ends with while it is being made.
+pub(super) const DRAFT: &str = ".new";
 
 /// What a staged frame changes once its block is durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -574,6 +576,7 @@ impl Shard {
             // A manifest may say that the log starts among the batches that follow it, and the frame that
             // said so first may be gone: until a manifest takes them out, nothing is written behind.
             replica.drop_passed();
+            replica.listed = replica.tail.is_empty();
             if replica.manifest_owed {
                 self.owed.insert(replica.id);
             }
@@ -624,7 +627,7 @@ impl Shard {
 
     /// The name of a journal that is being made.
     pub(super) fn draft(&self) -> Path {
-        format!("{}.new", self.journal.path).into()
+        format!("{}{DRAFT}", self.journal.path).into()
     }
 
     /// Whether a completed operation carries a listing or data is the driver's promise.

@@ -90,6 +90,10 @@ enum Purpose {
     Block,
     Grow(u64),
     Job(PartitionId, u64),
+    /// A folder that a crash may have left files in.
+    Strays(PartitionId, u64),
+    /// A journal that was never whole.
+    Draft,
     SyncJobs(Vec<(PartitionId, u64)>),
     Read(ReadRow),
     Found {
@@ -414,6 +418,9 @@ impl Shard {
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
+            Some(Purpose::Strays(id, number)) => self.strays_listed(now, (id, number), result, out),
+            // If it cannot be removed, the next start tries again.
+            Some(Purpose::Draft) => {}
             Some(Purpose::SyncJobs(jobs)) => {
                 for job in jobs {
                     self.job_step(now, job, result.clone(), out);

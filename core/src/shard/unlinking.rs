@@ -1,7 +1,10 @@
-//! Files of segments that retention dropped: unlinked until they are durably gone.
+//! Files of segments that retention dropped, or that a write-behind began and did not end: unlinked
+//! until they are durably gone.
 //!
 //! A manifest names them until then, so that a start after a crash, or after a clean stop, goes on.
-//! Their names never come again, as a segment is named by an offset that its log start has passed.
+//! A name that retention dropped never comes again, as the log start has passed its offset. One that a
+//! write-behind began may: then it is not named any more, and as the disk keeps the order of what is
+//! asked of one file, an unlink under way comes before what is written to it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,7 +12,7 @@ pub struct Disk {
     pub durable: BTreeMap<String, Vec<u8>>,
     /// A byte of a file that the device cannot read.
     pub bad: Option<(String, usize)>,
-    /// Files whose names hold this cannot be written.
+    /// Files whose names hold this cannot be written, and folders not be listed.
     pub broken: Option<String>,
     /// Files and folders whose names hold this cannot be removed.
     pub stuck: Option<String>,
@@ -90,6 +90,9 @@ impl Disk {
     pub fn run(&mut self, request: DiskRequest) -> DiskResult {
         match request {
             DiskRequest::List { dir } => {
+                if self.broken.as_ref().is_some_and(|name| dir.contains(name)) {
+                    return Err(DiskError::Io);
+                }
                 let prefix = format!("{dir}/");
                 let names = self.files.iter().filter_map(|(path, bytes)| {
                     let name = path.strip_prefix(&prefix)?;

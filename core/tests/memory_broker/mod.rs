@@ -308,7 +308,10 @@ impl Broker {
                 self.boot(self.wanted);
                 self.what_was_told()
             }
-            "files" => self.files(),
+            "files" => match rest.first() {
+                Some(folder) => self.files_in(folder),
+                None => self.files(),
+            },
             "folders" => {
                 let folders = self
                     .disk
@@ -363,6 +366,12 @@ impl Broker {
                 self.disk.durable.insert(name, bytes);
                 Vec::new()
             }
+            "stray" => {
+                let path = self.stray(rest[0], rest[1]);
+                self.disk.files.insert(path.clone(), b"begun".to_vec());
+                self.disk.durable.insert(path, b"begun".to_vec());
+                Vec::new()
+            }
             "lose" => {
                 self.disk.files.retain(|path, _| !path.contains(rest[0]));
                 Vec::new()
@@ -377,6 +386,14 @@ impl Broker {
             }
             _ => panic!("unknown verb '{verb}'"),
         }
+    }
+
+    /// The path of a file in a partition's folder, or in that of the journals.
+    fn stray(&self, folder: &str, name: &str) -> String {
+        let mut replicas = self.replicas();
+        let replica = replicas.find(|replica| replica.dir.contains(folder));
+        let dir = replica.map_or(folder, |replica| replica.dir.as_str());
+        format!("{dir}/{name}")
     }
 
     fn rot(&mut self, name: &str, at: Option<String>) -> Vec<String> {
@@ -403,6 +420,14 @@ impl Broker {
             format!("{name} {} bytes", bytes.len())
         })
         .collect()
+    }
+
+    /// Names of all files in a partition's folder, or in that of the journals.
+    fn files_in(&self, folder: &str) -> Vec<String> {
+        let within = self.stray(folder, "");
+        let paths = self.disk.files.keys();
+        let names = paths.filter_map(|path| path.strip_prefix(&within));
+        names.map(str::to_string).collect()
     }
 
     fn create(&mut self, name: &str, partitions: Option<String>, words: &[&str]) -> Vec<String> {
