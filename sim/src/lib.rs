@@ -10,6 +10,7 @@ pub mod campaign;
 pub mod churn;
 pub mod client;
 pub mod disk;
+pub mod draws;
 pub mod history;
 pub mod plan;
 pub mod planted;

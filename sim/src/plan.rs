@@ -21,6 +21,11 @@ impl Choices {
         for (index, byte) in stream.bytes().enumerate() {
             key[16 + index % 16] ^= byte.rotate_left((index / 16) as u32);
         }
+        Choices::of_key(key)
+    }
+
+    /// The choices of this key.
+    pub(crate) fn of_key(key: [u8; 32]) -> Choices {
         Choices {
             rng: ChaCha8Rng::from_seed(key),
         }
