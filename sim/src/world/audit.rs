@@ -178,7 +178,7 @@ impl World {
         self.mark("power-cut-oracle");
         let mut disk = self.disk.clone();
         disk.heal();
-        disk.power_loss(&mut self.oracle);
+        disk.power_loss(&mut self.draws.of("oracle", 0));
         let mut fork = Fork::boot(self, disk);
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);
