@@ -85,6 +85,7 @@ enum Event {
     DiskFreed,
     FolderMended,
     Ending,
+    Rest,
     /// A clean stop must be over, and its answers have arrived.
     Stopped {
         life: u64,
@@ -133,6 +134,7 @@ pub struct World {
     audit: Option<BTreeMap<Part, Audit>>,
     /// Partitions of which a stored range was damaged: it may be unreadable.
     damaged: BTreeSet<Part>,
+    rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
@@ -218,6 +220,7 @@ impl World {
             created: false,
             audit: None,
             damaged: BTreeSet::new(),
+            rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
@@ -268,11 +271,14 @@ impl World {
                 .values()
                 .all(|part| part.end.is_some_and(|end| part.next >= end))
         });
-        if self.ending.is_over() || (read && !self.ending.begins()) {
+        let rested = self.rest == rest::Rest::Over;
+        if self.ending.is_over() || (read && rested && !self.ending.begins()) {
             return Step::Over;
         }
-        if read {
-            self.begin_ending();
+        match read {
+            true if rested => self.begin_ending(),
+            true => self.come_to_rest(),
+            false => {}
         }
         let next = self
             .queue
@@ -358,6 +364,7 @@ impl World {
             Event::DiskFreed => self.disk.full = false,
             Event::FolderMended => self.disk.broken = None,
             Event::Ending => self.ending(),
+            Event::Rest => self.look_for_rest(),
             Event::Restart => self.start_broker(),
         }
     }
@@ -637,4 +644,5 @@ mod derived;
 mod endings;
 mod faults;
 mod monitor;
+mod rest;
 mod stopping;
