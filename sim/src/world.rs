@@ -266,11 +266,7 @@ impl World {
 
     /// Step one event.
     pub fn step(&mut self) -> Step {
-        let read = self.audit.as_ref().is_some_and(|audit| {
-            audit
-                .values()
-                .all(|part| part.end.is_some_and(|end| part.next >= end))
-        });
+        let read = self.all_is_read();
         let rested = self.rest == rest::Rest::Over;
         if self.ending.is_over() || (read && rested && !self.ending.begins()) {
             return Step::Over;

@@ -98,6 +98,9 @@ impl World {
             return;
         }
         let auditing = self.audit.is_some() && number == 0;
+        if auditing && self.all_is_read() {
+            return;
+        }
         if !auditing && self.clients[number].is_done() {
             return self.maybe_audit();
         }
