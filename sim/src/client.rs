@@ -14,7 +14,7 @@ use seedlog_net::records::{self, Record};
 
 use crate::churn::{Churn, Step};
 use crate::history::{History, Part};
-use crate::plan::{Choices, Plan};
+use crate::plan::{Choices, Plan, Topic};
 
 /// What a client is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,12 @@ pub fn topic_name(number: usize) -> String {
     format!("topic-{number}")
 }
 
+fn configs_of(topic: &Topic) -> Vec<(String, Option<String>)> {
+    let configs = topic.configs.iter();
+    let configs = configs.map(|(name, value)| (name.clone(), Some(value.clone())));
+    configs.collect()
+}
+
 fn topic_ref(number: usize) -> TopicRef {
     TopicRef {
         name: topic_name(number),
@@ -213,7 +219,8 @@ impl Client {
         let topic = self.choices.below(topics.len() as u64) as usize;
         let mut part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
         if self.loose == Some(topic) && self.role == (Role::Producer { idempotent: true }) {
-            part = (1, part.1 % topics[1] as i32);
+            let other = usize::from(topic == 0);
+            part = (other, part.1 % topics[other] as i32);
         }
         let known = history.part(part);
         let known_end = known.max_end;
@@ -321,19 +328,16 @@ impl Client {
     }
 
     /// The request for an operation.
-    pub fn request(op: &Op, topics: &[(u32, Vec<(String, Option<String>)>)]) -> Request {
+    pub fn request(op: &Op, topics: &[Topic]) -> Request {
         match op {
             Op::Create => {
-                let new = topics
-                    .iter()
-                    .enumerate()
-                    .map(|(number, (partitions, configs))| NewTopic {
-                        name: topic_name(number),
-                        partitions: *partitions as i32,
-                        replication_factor: 1,
-                        assignments: Vec::new(),
-                        configs: configs.clone(),
-                    });
+                let new = topics.iter().enumerate().map(|(number, topic)| NewTopic {
+                    name: topic_name(number),
+                    partitions: topic.partitions as i32,
+                    replication_factor: 1,
+                    assignments: Vec::new(),
+                    configs: configs_of(topic),
+                });
                 Request::CreateTopics(CreateTopicsRequest {
                     topics: new.collect(),
                     timeout_ms: 1000,

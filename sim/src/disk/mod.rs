@@ -202,6 +202,11 @@ impl SimDisk {
         self.store.list(dir)
     }
 
+    /// The files there are.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.store.files.keys().map(|path| &**path)
+    }
+
     /// The bytes of a file as the page cache holds them.
     pub fn bytes(&self, name: &str) -> Option<Bytes> {
         self.store.files.get(name).map(|file| file.cache.all())

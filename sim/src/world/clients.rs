@@ -102,7 +102,7 @@ impl World {
             return self.maybe_audit();
         }
         if self.clients[number].conn.is_none() && !self.connect(number) {
-            let later = self.choices.between(5_000, 50_000);
+            let later = self.draws.of("again", number as u64).between(5_000, 50_000);
             return self.at(self.now_us + later, Event::Act { client: number });
         }
         let now = self.now();
@@ -110,11 +110,8 @@ impl World {
             (true, _) => vec![self.audit_op()],
             (false, true) => {
                 let client = &mut self.clients[number];
-                let topics: Vec<u32> = self
-                    .topics
-                    .iter()
-                    .map(|(partitions, _)| *partitions)
-                    .collect();
+                let topics = self.plan.topics.iter();
+                let topics: Vec<u32> = topics.map(|topic| topic.partitions).collect();
                 let left = client.left;
                 let ops = client.next_ops(&topics, &mut self.history, now.wall_ms);
                 self.report.size[3] += left - client.left;
@@ -129,7 +126,7 @@ impl World {
     }
 
     pub(super) fn send(&mut self, number: usize, op: Op) {
-        let request = Client::request(&op, &self.topics);
+        let request = Client::request(&op, &self.plan.topics);
         let client = &mut self.clients[number];
         let (correlation, bytes) = client.codec.request(&request);
         client.waiting.push_back((correlation, op));
@@ -149,7 +146,8 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, number: usize) -> bool {
-        let shard = self.choices.below(u64::from(self.wanted)) as usize;
+        let mut draw = self.draws.of("connect", number as u64);
+        let shard = draw.below(u64::from(self.wanted)) as usize;
         let conn = ConnId(self.next_conn);
         let Some(broker) = self.broker.as_mut().filter(|broker| !broker.stopping) else {
             return false;
@@ -197,7 +195,7 @@ impl World {
             .as_ref()
             .and_then(|broker| broker.conns.get(&conn))
             .map(|row| row.1);
-        let late = self.choices.chance(1, 2);
+        let late = self.draws.of("hangup", number as u64).chance(1, 2);
         if let Some(shard) = shard {
             // Half of the time the broker learns of it only after it took what was in flight.
             if !late {
