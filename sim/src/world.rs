@@ -5,7 +5,7 @@ use std::hash::Hash as _;
 
 use bytes::Bytes;
 use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
-use seedlog_core::disk::{DiskOp, DiskRequest};
+use seedlog_core::disk::DiskOp;
 use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
@@ -13,7 +13,7 @@ use seedlog_core::work::{self, WorkJob};
 use seedlog_net::server::Connection as Server;
 
 use crate::client::Client;
-use crate::disk::SimDisk;
+use crate::disk::{path_of, SimDisk};
 use crate::draws::{number_of, Draws};
 use crate::history::{History, Part};
 use crate::plan::{Choices, Fault, Plan};
@@ -613,23 +613,6 @@ impl World {
             self.damaged.extend(faults::part_of(&path));
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
-    }
-}
-
-fn path_of(request: &DiskRequest) -> &str {
-    match request {
-        DiskRequest::List { dir }
-        | DiskRequest::SyncDir { dir }
-        | DiskRequest::RemoveDir { dir } => dir,
-        DiskRequest::Read { file, .. }
-        | DiskRequest::Write { file, .. }
-        | DiskRequest::Sync { file }
-        | DiskRequest::Allocate { file, .. }
-        | DiskRequest::Truncate { file, .. }
-        | DiskRequest::Unlink { file } => file,
-        DiskRequest::Rename { from, .. } => from,
-        // Asked for only when the writes of all its files have ended.
-        DiskRequest::SyncMany { .. } => "",
     }
 }
 
