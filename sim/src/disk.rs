@@ -11,7 +11,7 @@ use crate::plan::Choices;
 /// Bytes that reach the device together or not at all.
 const SECTOR: usize = 512;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct File {
     /// Copied only when it changes while somebody else holds it: a fork of the disk, or a reader.
     cache: Arc<Vec<u8>>,
@@ -35,7 +35,7 @@ impl File {
 }
 
 /// A disk with faults to come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct SimDisk {
     files: BTreeMap<String, File>,
     writes: u64,
@@ -64,7 +64,7 @@ pub struct SimDisk {
 }
 
 /// How a read goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadRead {
     /// EIO.
     Error,

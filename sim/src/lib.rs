@@ -16,5 +16,7 @@ pub mod plan;
 pub mod planted;
 pub mod report;
 pub mod run;
+pub mod shrink;
 pub mod tasks;
+pub mod trace;
 pub mod world;

@@ -1,7 +1,6 @@
 //! The world: one broker, its disk, its clients and the links between them, stepped event by event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::Hash as _;
 
 use bytes::Bytes;
 use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
@@ -16,14 +15,18 @@ use crate::client::Client;
 use crate::disk::SimDisk;
 use crate::history::{History, Part};
 use crate::plan::{Choices, Fault, Plan};
-use crate::report::{Report, Rolling};
+use crate::report::Report;
 use crate::run::Watch;
+use crate::trace::stray::{self, Stray};
+use crate::trace::{short, Actor, Kind, Trace};
 
 const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
 /// A shard's task takes its turn at most about this late.
 const TASK_LATE_US: u64 = 300;
+/// A planted divergence keeps to the plan until then.
+const STRAY_FROM_US: u64 = 500_000;
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
 /// How far a step got.
@@ -147,7 +150,13 @@ pub struct World {
     oracle: Choices,
     work_time: Choices,
     acks_at_oracle: u64,
-    hash: Rolling,
+    trace: Trace,
+    verdicts_seen: usize,
+    /// A panic ended the run.
+    panicked: bool,
+    /// The run ends with the first rule that breaks.
+    first_only: bool,
+    stray: Option<Stray>,
     /// What clients did and saw.
     pub history: History,
     report: Report,
@@ -236,7 +245,11 @@ impl World {
             oracle: Choices::new(seed, "oracle", 0),
             work_time: Choices::new(seed, "work", 0),
             acks_at_oracle: 0,
-            hash: Rolling(seed),
+            trace: Trace::new(seed),
+            verdicts_seen: 0,
+            panicked: false,
+            first_only: false,
+            stray: None,
             history,
             report,
             plan,
@@ -257,20 +270,18 @@ impl World {
         self.next_event += 1;
     }
 
-    fn mark(&mut self, name: &'static str) {
-        *self.report.marks.entry(name).or_default() += 1;
-    }
-
     fn now(&self) -> Now {
-        let wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
+        let mut wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
+        if self.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
+            wall_ms += stray::machine_ms();
+        }
         Now {
             mono: Instant((self.now_us + 1) * 1000),
             wall_ms,
         }
     }
 
-    /// Step one event.
-    pub fn step(&mut self) -> Step {
+    fn step_once(&mut self) -> Step {
         let read = self.audit.as_ref().is_some_and(|audit| {
             audit
                 .values()
@@ -298,6 +309,7 @@ impl World {
         }
         let passed = time_us - self.now_us;
         self.now_us = time_us;
+        self.trace.at(time_us);
         self.happen(event);
         Step::Passed(passed)
     }
@@ -310,13 +322,6 @@ impl World {
     /// For tasks: the shards that have yet to take a turn.
     pub fn owed(&self) -> impl Iterator<Item = usize> + '_ {
         self.owed.iter().copied()
-    }
-
-    /// For tasks: a shard takes its turn, if it owes one in this life.
-    pub fn task_turn(&mut self, life: u64, shard: usize) {
-        if life == self.life && self.owed.remove(&shard) {
-            self.turn(shard);
-        }
     }
 
     fn turn_or_owe(&mut self, shard: usize) {
@@ -372,6 +377,9 @@ impl World {
 
     fn deliver(&mut self, shard: usize, input: Input) {
         let delay = self.latency.below(200);
+        if self.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
+            self.latency.below(2);
+        }
         let Some(broker) = &mut self.broker else {
             return;
         };
@@ -414,16 +422,11 @@ impl World {
             let Some(input) = broker.inboxes[shard].pop_front() else {
                 break;
             };
-            self.hash.word(self.now_us);
-            self.hash.word(shard as u64);
-            input.hash(&mut self.hash);
+            let actor = Actor::Shard(shard as u16);
+            self.trace
+                .event(actor, Kind::Input, &input, || short(&input));
             broker.shards[shard].handle(now, input, &mut out);
             self.report.events += 1;
-            if self.report.events.is_multiple_of(1024) {
-                self.report
-                    .checkpoints
-                    .push((self.report.events, self.hash.0));
-            }
         }
         broker.shards[shard].settle(now, &mut out);
         // What a cut may take of an opted-out topic is known from here, whoever judges.
@@ -441,7 +444,6 @@ impl World {
                 self.history.violate("lossy-restart", text.to_string());
             }
         }
-        out.hash(&mut self.hash);
         let life = self.life;
         let deadline = broker.shards[shard].next_deadline();
         let deadline = deadline.map(|at| (at.0 / 1000).max(self.now_us + 1));
@@ -463,6 +465,10 @@ impl World {
 
     fn carry_out(&mut self, shard: usize, out: Effects) {
         let life = self.life;
+        let actor = Actor::Shard(shard as u16);
+        if out != Effects::default() {
+            self.trace.event(actor, Kind::Effects, &out, || short(&out));
+        }
         for op in out.disk {
             let path = path_of(&op.request);
             let latency = self.latency.between(50, 2_000);
@@ -501,6 +507,7 @@ impl World {
             );
         }
         for note in out.notes {
+            self.trace.event(actor, Kind::Note, (), || short(&note));
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
@@ -513,6 +520,8 @@ impl World {
             let held = response.held_bytes();
             server.reply(call, response);
             let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
+            let to = Actor::Client(client as u16);
+            self.trace.event(to, Kind::Reply, &bytes, || short(&bytes));
             self.deliver(shard, Input::Sent { conn, bytes: held });
             let time = self.in_order((conn, true), 50, 1_500);
             self.at(
@@ -528,6 +537,7 @@ impl World {
             self.closed_by_broker(conn, why);
         }
         if let Some(halt) = out.halt {
+            self.trace.event(actor, Kind::Halt, (), || short(&halt));
             self.halted(halt);
         }
     }
@@ -609,6 +619,8 @@ impl World {
             self.mark(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
+            self.trace
+                .event(Actor::Disk, Kind::Damage, &path, || path.clone());
             self.damaged.extend(faults::part_of(&path));
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
@@ -632,6 +644,8 @@ fn path_of(request: &DiskRequest) -> &str {
     }
 }
 
+pub(crate) use traced::panic_text;
+
 mod audit;
 mod broker;
 mod clients;
@@ -640,3 +654,4 @@ mod endings;
 mod faults;
 mod monitor;
 mod stopping;
+mod traced;

@@ -11,6 +11,8 @@ use seedlog_core::shard::{self, Shard};
 use super::{Broker, Event, World};
 use crate::disk::SimDisk;
 use crate::plan::{Choices, Plan};
+use crate::trace::stray::{self, Stray};
+use crate::trace::{Actor, Kind};
 
 impl World {
     pub(super) fn start_broker(&mut self) {
@@ -18,6 +20,11 @@ impl World {
             return;
         }
         self.life += 1;
+        let life = self.life;
+        self.trace
+            .event(Actor::Broker, Kind::Start, (life, &self.disk), || {
+                format!("life {life} starts")
+            });
         let running = shards_to_run(self.wanted, &mut self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
@@ -48,10 +55,16 @@ impl World {
         if self.broker.take().is_none() {
             return;
         }
+        self.trace
+            .event(Actor::Broker, Kind::Stop, self.life, || "gone".to_string());
         self.life += 1;
         self.owed.clear();
         self.end_disk_ops();
-        for client in 0..self.clients.len() {
+        let mut clients: Vec<usize> = (0..self.clients.len()).collect();
+        if self.stray == Some(Stray::HashOrder) {
+            clients = stray::by_hash(clients);
+        }
+        for client in clients {
             self.lose_connection(client);
         }
         for shard in std::mem::take(&mut self.sync_lost) {

@@ -7,6 +7,7 @@ use super::{path_of, Event, World};
 use crate::disk::BadRead;
 use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
+use crate::trace::{Actor, Kind};
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
@@ -91,6 +92,11 @@ impl World {
         if self.audit.is_some() {
             return;
         }
+        let Fault { kind, value, .. } = fault;
+        self.trace
+            .event(Actor::World, Kind::Fault, (kind.name(), value), || {
+                format!("{} {value}", kind.name())
+            });
         match fault.kind {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
@@ -141,12 +147,18 @@ impl World {
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {
+                    self.trace.event(Actor::Disk, Kind::Damage, &path, || {
+                        format!("rot in {path}")
+                    });
                     self.damaged.extend(part_of(&path));
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
                 let path = self.disk.spoil_sector(fault.value);
+                self.trace.event(Actor::Disk, Kind::Damage, &path, || {
+                    format!("bad sector in {path:?}")
+                });
                 self.damaged.extend(path.as_deref().and_then(part_of));
             }
             FaultKind::MisdirectedWrite => self.disk.misdirect = true,
