@@ -45,8 +45,8 @@ planted! {
     "M42" true no_folder_sync "a new segment's folder is not synced";
     "M43" true stale_closing_block "a stale clean-shutdown mark is honoured";
     "M44" true bad_block_is_torn_tail "damage below the durable point is cut as a torn tail";
-    "M46" true unreadable_is_absent "a journal that cannot be read is taken for a new one";
-    "M46b" false lost_is_new "the ledger takes a lost journal for a new one";
+    "M46" false unreadable_is_absent "a journal that cannot be read is taken for a new one";
+    "M46b" true lost_is_new "the ledger takes a lost journal for a new one";
     "M47" false ignore_seal "no seal over topic, partition, offset and epoch";
     "M48" true next_offset_from_segments "next offset from the emptied segment list";
     "M61" true forget_producers "the producer table comes up empty";

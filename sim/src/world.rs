@@ -18,7 +18,7 @@ use crate::plan::{Choices, Fault, Plan};
 use crate::report::Report;
 use crate::run::Watch;
 use crate::trace::stray::{self, Stray};
-use crate::trace::{short, Actor, Kind, Trace};
+use crate::trace::{short, words, Actor, Kind, Trace};
 
 const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
@@ -507,7 +507,8 @@ impl World {
             );
         }
         for note in out.notes {
-            self.trace.event(actor, Kind::Note, (), || short(&note));
+            self.trace
+                .event(actor, Kind::Note, (), || words::noted(&note));
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
@@ -518,10 +519,12 @@ impl World {
                 continue;
             };
             let held = response.held_bytes();
+            let said = self.trace.keeps().then(|| words::told(&response));
             server.reply(call, response);
             let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
             let to = Actor::Client(client as u16);
-            self.trace.event(to, Kind::Reply, &bytes, || short(&bytes));
+            self.trace
+                .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
             self.deliver(shard, Input::Sent { conn, bytes: held });
             let time = self.in_order((conn, true), 50, 1_500);
             self.at(

@@ -8,14 +8,12 @@ use seedlog_sim::campaign::median;
 use seedlog_sim::plan::Plan;
 use seedlog_sim::planted::{self, search, Finding, Planted};
 use seedlog_sim::run::{Mode, Run, Watch};
-use seedlog_sim::shrink::{shrink as make_small, Shrunk};
+use seedlog_sim::shrink::{shrink as make_small, Shrunk, FAULTS_MAX};
 
 use super::{mode, say, Which};
 
 /// Time to shrink one planted bug's seed in `mutate --shrink`.
 const SHRINK_WITHIN: Duration = Duration::from_secs(300);
-/// A result with more fault lines than this is told to be large.
-const FAULTS_MAX: usize = 10;
 
 pub fn shrink(which: &Which, out: Option<&Path>, budget: Duration) -> Result<ExitCode, String> {
     // Thousands of runs may panic, and each would say so.

@@ -7,7 +7,8 @@ use crate::plan::Plan;
 pub struct Lines(Vec<String>);
 
 /// These say what the text is and where its draws come from: they are left alone.
-const FIXED: [&str; 2] = ["sim", "seed"];
+const FIXED: [&str; 2] = ["sim", SEED];
+const SEED: &str = "seed";
 /// What is made smaller first.
 const FIRST: [&str; 3] = ["clients", "operations", "topics"];
 /// A fault's line begins with it; its time is its first number.
@@ -17,6 +18,18 @@ impl Lines {
     /// The lines of a plan, in the one way it is written.
     pub fn of(plan: &Plan) -> Lines {
         Lines(plan.to_text().lines().map(str::to_string).collect())
+    }
+
+    /// The same with its faults by time.
+    pub fn by_time(&self) -> Lines {
+        let faults = self.faults();
+        let mut sorted = faults.clone();
+        sorted.sort_by_key(|at| self.numbers(*at).first().copied());
+        let mut lines = self.clone();
+        for (at, from) in faults.into_iter().zip(sorted) {
+            lines.0[at].clone_from(&self.0[from]);
+        }
+        lines
     }
 
     /// The text a plan is read from.
@@ -37,6 +50,11 @@ impl Lines {
     /// This line is left alone.
     pub fn is_fixed(&self, at: usize) -> bool {
         FIXED.contains(&self.word(at))
+    }
+
+    /// The line of the seed.
+    pub fn seed(&self) -> Option<usize> {
+        (0..self.len()).find(|at| self.word(*at) == SEED)
     }
 
     /// Which lines are faults.
@@ -166,6 +184,11 @@ mod tests {
         assert_eq!(one.0[2], "topics 4");
         assert_eq!(one.without_entry(2, 0), None);
         assert_eq!(plan.with_number(4, 0, 7).0[4], "at 7us crash 31");
+        let two = lines("at 9us crash 1\nclients 2\nat 7us pause 2");
+        assert_eq!(
+            two.by_time(),
+            lines("at 7us pause 2\nclients 2\nat 9us crash 1")
+        );
         for smaller in [
             plan.without(&[4]),
             plan.without(&[3]),

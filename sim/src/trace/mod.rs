@@ -13,6 +13,7 @@ pub mod file;
 pub mod rolling;
 pub mod show;
 pub mod stray;
+pub mod words;
 
 pub use rolling::Rolling;
 
@@ -136,6 +137,11 @@ impl Trace {
     /// From here on, keep every event.
     pub fn keep(&mut self) {
         self.kept.get_or_insert_default();
+    }
+
+    /// Events are kept, and so described.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// What follows happens at this time.

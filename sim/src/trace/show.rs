@@ -1,11 +1,13 @@
 //! A run as a timeline: one row for each change of state, what each shard is at in a column of its own,
 //! the broken rules last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Recorded;
 use super::{Actor, Event, Kind};
 use crate::planted;
+
+mod clients;
 
 /// No row is wider.
 const WIDTH: usize = 120;
@@ -32,10 +34,11 @@ impl At {
 
 struct Timeline {
     shards: Vec<At>,
+    starts: u64,
     /// What campaigns count, gathered while no time passes.
     marks: BTreeMap<String, u64>,
-    /// Faults of the plan that struck at this moment: their marks say nothing new.
-    struck: Vec<String>,
+    /// Counts told since the broker started: again, they are no change.
+    known: BTreeSet<String>,
     at_us: u64,
     text: String,
 }
@@ -49,8 +52,9 @@ pub fn timeline(recorded: &Recorded) -> String {
     let shards = recorded.events.iter().map(shard).max().unwrap_or(0);
     let mut timeline = Timeline {
         shards: vec![At::Down; shards],
+        starts: 0,
         marks: BTreeMap::new(),
-        struck: Vec::new(),
+        known: BTreeSet::new(),
         at_us: 0,
         text: head(recorded),
     };
@@ -59,7 +63,7 @@ pub fn timeline(recorded: &Recorded) -> String {
         timeline.take(event);
     }
     timeline.flush();
-    timeline.text + &tail(recorded)
+    timeline.text + &clients::of(recorded) + &tail(recorded)
 }
 
 fn head(recorded: &Recorded) -> String {
@@ -74,7 +78,7 @@ fn head(recorded: &Recorded) -> String {
         text.push_str(&wrapped("planted bug: ", &format!("{name}, {what}")));
     }
     text.push_str(
-        "shards: . not running, s starting, | serving, X halted; FAULT is the plan's doing\n\n",
+        "shards: . not running, s starting, | serving, X halted; D, the disk: ! not as it was told; FAULT: by the plan\n\n",
     );
     text
 }
@@ -82,7 +86,9 @@ fn head(recorded: &Recorded) -> String {
 fn tail(recorded: &Recorded) -> String {
     let mut text = String::from("\n");
     for (rule, what) in &recorded.violations {
-        text.push_str(&wrapped(&format!("FAILED {rule}: "), what));
+        let (first, meaning) = (format!("FAILED {rule}:"), breach(rule));
+        let colon = if meaning.is_empty() { "" } else { ". " };
+        text.push_str(&wrapped(&first, &format!("{meaning}{colon}{what}")));
     }
     if recorded.violations.is_empty() {
         text.push_str(&format!("verdict: {}\n", recorded.verdict));
@@ -93,7 +99,7 @@ fn tail(recorded: &Recorded) -> String {
 /// Lines no wider than a row, those after the first indented.
 fn wrapped(first: &str, text: &str) -> String {
     let mut out = String::new();
-    let mut line = first.to_string();
+    let mut line = format!("{} ", first.trim_end());
     let mut empty = true;
     for word in text.split_whitespace() {
         if !empty && line.len() + word.len() + 1 > WIDTH {
@@ -117,16 +123,22 @@ impl Timeline {
         for number in 0..self.shards.len() {
             line.push_str(&format!("{number:<2}"));
         }
+        line.push('D');
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
     fn row(&mut self, text: &str) {
+        self.row_of(text, false);
+    }
+
+    /// A row; `disk` if it is the disk that did not do as it was told.
+    fn row_of(&mut self, text: &str, disk: bool) {
         let mut line = format!("{:>6}.{:03}  ", self.at_us / 1000, self.at_us % 1000);
         for at in &self.shards {
             line.push_str(&format!("{:<2}", at.sign()));
         }
-        line.push(' ');
+        line.push_str(if disk { "!  " } else { "|  " });
         let room = WIDTH - line.len();
         line.extend(text.chars().take(room));
         self.text.push_str(line.trim_end());
@@ -135,19 +147,20 @@ impl Timeline {
 
     /// What was counted at one moment is one row.
     fn flush(&mut self) {
-        for name in std::mem::take(&mut self.struck) {
-            self.marks.remove(&name);
-        }
         let marks = std::mem::take(&mut self.marks);
-        let told = marks.into_iter().filter(|(name, _)| !is_quiet(name));
-        let words: Vec<String> = told
+        let news = marks
+            .into_iter()
+            .filter(|(name, _)| !QUIET.contains(&&name[..]) && self.known.insert(name.clone()));
+        let words: Vec<String> = news
             .map(|(name, count)| match count {
                 1 => name,
                 _ => format!("{name} x{count}"),
             })
             .collect();
         if !words.is_empty() {
-            self.row(&format!("      counted: {}", words.join(", ")));
+            let of_disk = |word: &String| OF_DISK.iter().any(|name| word.starts_with(name));
+            let disk = words.iter().any(of_disk);
+            self.row_of(&format!("    seen: {}", words.join(", ")), disk);
         }
     }
 
@@ -163,22 +176,30 @@ impl Timeline {
             self.at_us = event.at_us;
         }
         match (event.kind, event.actor) {
-            (Kind::Start, _) => self.row(&format!("broker: {}", event.what)),
+            (Kind::Start, _) => {
+                self.starts += 1;
+                self.known.clear();
+                self.row(&format!("broker: start {}", self.starts));
+            }
             (Kind::Stop, _) => {
                 self.shards.fill(At::Down);
                 self.row("broker: its process is gone");
             }
-            (Kind::Input | Kind::Effects, Actor::Shard(shard)) => {
-                // Seen at work for the first time in this life.
-                if self.shards.get(usize::from(shard)) == Some(&At::Down) {
-                    self.set(shard, At::Starting);
-                }
+            // Seen at work for the first time in this life.
+            (Kind::Input | Kind::Effects, Actor::Shard(shard))
+                if self.shards.get(usize::from(shard)) == Some(&At::Down) =>
+            {
+                self.set(shard, At::Starting);
             }
             (Kind::Note, Actor::Shard(shard)) => {
-                if event.what == "Ready" {
+                if event.what == "serves" {
                     self.set(shard, At::Serving);
                 }
-                self.row(&format!("shard {shard}: {}", event.what));
+                let text = format!("shard {shard}: {}", event.what);
+                let busy = BUSY.iter().any(|name| event.what.starts_with(name));
+                if !busy && self.known.insert(text.clone()) {
+                    self.row(&text);
+                }
             }
             (Kind::Halt, Actor::Shard(shard)) => {
                 self.set(shard, At::Halted);
@@ -186,10 +207,10 @@ impl Timeline {
             }
             (Kind::Fault, _) => {
                 let name = event.what.split_whitespace().next().unwrap_or("");
-                self.struck.push(name.to_string());
+                self.known.remove(name);
                 self.row(&format!("FAULT {}: {}", event.what, meaning(name)));
             }
-            (Kind::Damage, _) => self.row(&format!("disk: {}", event.what)),
+            (Kind::Damage, _) => self.row_of(&format!("disk: {}", event.what), true),
             (Kind::Mark, _) => *self.marks.entry(event.what.clone()).or_default() += 1,
             (Kind::Verdict, _) => {
                 self.flush();
@@ -201,17 +222,72 @@ impl Timeline {
     }
 }
 
-/// Counted often, or told by a row of its own.
-fn is_quiet(name: &str) -> bool {
-    const QUIET: [&str; 6] = [
-        "work",
-        "ready",
-        "segment-rolled",
-        "power-cut-oracle",
-        "replayed",
-        "retained",
-    ];
-    QUIET.contains(&name)
+/// Counts that say nothing of their own: too often, or told by a row already.
+const QUIET: [&str; 14] = [
+    "cannot-write",
+    "carried",
+    "disk-full-over",
+    "disk-full-seen",
+    "duplicate-sequence",
+    "faulty-range",
+    "halt",
+    "power-cut-oracle",
+    "ready",
+    "replayed",
+    "retained",
+    "segment-rolled",
+    "torn-tail",
+    "work",
+];
+
+/// How counts of what the disk did begin.
+const OF_DISK: [&str; 18] = [
+    "bit-rot",
+    "boot-read",
+    "broken-folder",
+    "disk-full",
+    "entry-",
+    "journal-",
+    "latent-",
+    "misdirected-",
+    "newer-format",
+    "read-error",
+    "short-",
+    "slow-",
+    "stall",
+    "sync-error",
+    "torn-",
+    "unsynced-",
+    "write-error",
+    "writes-reordered",
+];
+
+/// Notes of work as usual.
+const BUSY: [&str; 3] = ["SegmentRolled", "Retained", "Carried"];
+
+/// What it means that a rule broke; nothing for one that is not known here.
+fn breach(rule: &str) -> &'static str {
+    match rule {
+        "H1" | "lost-write" => "a record that was acknowledged is not there",
+        "H2" => "what is read is not what was written",
+        "H5" => "a log end that clients were told went back",
+        "P2" => "a log start or a high watermark went back",
+        "P7" => "what the broker makes of its files is not what it held, or what its log says",
+        "power-cut" => {
+            "cut the power now, start on what is left of the disk, and something is missing"
+        }
+        "halt" => "the broker stops, and nothing that happened to it is a reason",
+        "invariant" => "the broker's own check of itself failed",
+        "inconsistent-offsets" => "one offset has two values",
+        "retained-too-short" => "a record is gone before its time",
+        "wrong-time" => "a lookup by time gives another record",
+        "format" => "a file of a newer format was read as if it were known",
+        "refusal" => "damage was not refused as it must be",
+        "unexpected-error" => "an error that nothing explains",
+        "storage-error" => "a range cannot be read, and no fault touched it",
+        "wire" => "an answer that does not fit what was asked",
+        _ => "",
+    }
 }
 
 /// What a fault of this name does; nothing for one that is not known here.
@@ -237,5 +313,61 @@ fn meaning(name: &str) -> &'static str {
         "reshard" => "started again with another number of shards",
         "clean-stop" => "the operator stops the broker",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at_us: u64, actor: Actor, kind: Kind, what: &str) -> Event {
+        Event {
+            at_us,
+            actor,
+            kind,
+            what: what.into(),
+            hash: 0,
+        }
+    }
+
+    #[test]
+    fn a_timeline_shows_changes_of_state_and_the_failed_check_last() {
+        let shard = Actor::Shard(0);
+        let long = format!("(1, 2)@9 {}", "word ".repeat(60));
+        let told = "topic-1/2 acknowledged from 7 on";
+        let recorded = Recorded {
+            plan: "sim 1\nseed 4\nat 5us crash 0\n".into(),
+            bug: Some("M1".into()),
+            violations: vec![("H1".into(), long.clone())],
+            events: vec![
+                event(0, Actor::Broker, Kind::Start, "life 1 starts"),
+                event(10, shard, Kind::Input, "x"),
+                event(20, shard, Kind::Note, "serves"),
+                event(30, Actor::World, Kind::Mark, "work"),
+                event(40, Actor::World, Kind::Mark, "torn-prefix"),
+                event(40, Actor::World, Kind::Mark, "torn-prefix"),
+                event(50, Actor::World, Kind::Fault, "crash 0"),
+                event(50, Actor::Broker, Kind::Stop, "gone"),
+                event(60, Actor::Client(2), Kind::Reply, told),
+                event(70, Actor::World, Kind::Verdict, &format!("H1: {long}")),
+            ],
+            ..Recorded::default()
+        };
+        let text = timeline(&recorded);
+        let narrow = |line: &str| line.chars().count() <= WIDTH;
+        assert!(text.lines().all(narrow), "{text}");
+        for wanted in [
+            "seed 4",
+            "M1, acknowledge once appended",
+            "     0.020  | |  shard 0: serves",
+            "     0.040  | !      seen: torn-prefix x2",
+            "FAULT crash 0: the process dies",
+            "     0.050  . |  broker: its process is gone",
+            "client 2 is told: topic-1/2 acknowledged from 7 on",
+            "FAILED H1: a record that was acknowledged is not there. (1, 2)@9",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+        assert!(!text.contains("work\n"), "{text}");
     }
 }

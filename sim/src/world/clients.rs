@@ -9,7 +9,7 @@ use super::broker::LIMITS;
 use super::{Event, World, OP_TIMEOUT_US};
 use crate::client::{Client, Op, Role};
 use crate::plan::Plan;
-use crate::trace::{short, Actor, Kind};
+use crate::trace::{words, Actor, Kind};
 
 /// The clients of a plan, and one more that keeps topics of its own.
 pub(super) fn of(plan: &Plan) -> Vec<Client> {
@@ -135,7 +135,7 @@ impl World {
         let (correlation, bytes) = client.codec.request(&request);
         self.trace
             .event(Actor::Client(number as u16), Kind::Request, &bytes, || {
-                short(&request)
+                words::asked(&request)
             });
         client.waiting.push_back((correlation, op));
         client.attempt += 1;
