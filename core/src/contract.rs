@@ -286,8 +286,10 @@ pub struct Knobs {
     pub durable_mark_goes_back: bool,
     /// M39: a failed sync is retried and its success believed.
     pub trust_retried_sync: bool,
-    /// M40: go on after a write error or a short write.
+    /// M40: go on after a write error or a short write of a journal's block.
     pub ignore_write_errors: bool,
+    /// M40b: go on after a write error or a short write of a partition's files.
+    pub ignore_file_errors: bool,
     /// M41: a manifest is staged before its segment files are synced.
     pub manifest_before_sync: bool,
     /// M42: a new segment's folder is not synced.
@@ -296,9 +298,11 @@ pub struct Knobs {
     pub stale_closing_block: bool,
     /// M44: a bad block below the durable point is taken for a torn tail.
     pub bad_block_is_torn_tail: bool,
-    /// M46: unreadable metadata is taken for an empty broker.
+    /// M46: a journal that cannot be read is taken for a new one.
     pub unreadable_is_absent: bool,
-    /// M47: seals are not checked: a batch of another place passes.
+    /// M46b: the ledger takes a shard's lost journal for a new one.
+    pub lost_is_new: bool,
+    /// M47: seals of stored batches are not checked: one of another place passes.
     pub ignore_seal: bool,
     /// M48: the next offset after retention comes from the segment list.
     pub next_offset_from_segments: bool,

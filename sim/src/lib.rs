@@ -17,5 +17,7 @@ pub mod planted;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod tasks;
+pub mod trace;
 pub mod world;

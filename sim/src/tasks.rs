@@ -128,7 +128,7 @@ pub fn as_tasks(seed: u64, world: impl FnOnce() -> World) -> Report {
                 let text = format!("{killed} nodes were killed, {reset} reset");
                 shared.world.history.violate("madsim", text);
             }
-            shared.world.take_report()
+            shared.world.finish()
         })
     })
 }

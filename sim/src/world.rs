@@ -1,7 +1,6 @@
 //! The world: one broker, its disk, its clients and the links between them, stepped event by event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::Hash as _;
 
 use bytes::Bytes;
 use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
@@ -17,14 +16,18 @@ use crate::disk::{path_of, SimDisk};
 use crate::draws::{number_of, Draws};
 use crate::history::{History, Part};
 use crate::plan::{Choices, Fault, Plan};
-use crate::report::{Report, Rolling};
+use crate::report::Report;
 use crate::run::Watch;
+use crate::trace::stray::{self, Stray};
+use crate::trace::{short, words, Actor, Kind, Trace};
 
 const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
 /// A shard's task takes its turn at most about this late.
 const TASK_LATE_US: u64 = 300;
+/// A planted divergence keeps to the plan until then.
+const STRAY_FROM_US: u64 = 500_000;
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
 /// How far a step got.
@@ -149,7 +152,13 @@ pub struct World {
     /// Moves that are yet to be cut: (how many, the fault's value).
     cuts: (u64, u64),
     acks_at_oracle: u64,
-    hash: Rolling,
+    trace: Trace,
+    verdicts_seen: usize,
+    /// A panic ended the run.
+    panicked: bool,
+    /// The run ends with the first rule that breaks.
+    first_only: bool,
+    stray: Option<Stray>,
     /// What clients did and saw.
     pub history: History,
     report: Report,
@@ -231,7 +240,11 @@ impl World {
             latency: Choices::new(seed, "latency", 0),
             cuts: (0, 0),
             acks_at_oracle: 0,
-            hash: Rolling(seed),
+            trace: Trace::new(seed),
+            verdicts_seen: 0,
+            panicked: false,
+            first_only: false,
+            stray: None,
             history,
             report,
             plan,
@@ -252,20 +265,18 @@ impl World {
         self.next_event += 1;
     }
 
-    fn mark(&mut self, name: &'static str) {
-        *self.report.marks.entry(name).or_default() += 1;
-    }
-
     fn now(&self) -> Now {
-        let wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
+        let mut wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
+        if self.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
+            wall_ms += stray::machine_ms();
+        }
         Now {
             mono: Instant((self.now_us + 1) * 1000),
             wall_ms,
         }
     }
 
-    /// Step one event.
-    pub fn step(&mut self) -> Step {
+    fn step_once(&mut self) -> Step {
         let read = self.all_is_read();
         let rested = self.rest == rest::Rest::Over;
         if self.ending.is_over() || (read && rested && !self.ending.begins()) {
@@ -292,6 +303,7 @@ impl World {
         }
         let passed = time_us - self.now_us;
         self.now_us = time_us;
+        self.trace.at(time_us);
         self.happen(event);
         Step::Passed(passed)
     }
@@ -304,13 +316,6 @@ impl World {
     /// For tasks: the shards that have yet to take a turn.
     pub fn owed(&self) -> impl Iterator<Item = usize> + '_ {
         self.owed.iter().copied()
-    }
-
-    /// For tasks: a shard takes its turn, if it owes one in this life.
-    pub fn task_turn(&mut self, life: u64, shard: usize) {
-        if life == self.life && self.owed.remove(&shard) {
-            self.turn(shard);
-        }
     }
 
     fn turn_or_owe(&mut self, shard: usize) {
@@ -366,7 +371,11 @@ impl World {
     }
 
     fn deliver(&mut self, shard: usize, input: Input) {
-        let delay = self.draws.of("wake", shard as u64).below(200);
+        let mut draw = self.draws.of("wake", shard as u64);
+        let delay = draw.below(200);
+        if self.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
+            self.draws.of("wake", shard as u64);
+        }
         let Some(broker) = &mut self.broker else {
             return;
         };
@@ -409,16 +418,11 @@ impl World {
             let Some(input) = broker.inboxes[shard].pop_front() else {
                 break;
             };
-            self.hash.word(self.now_us);
-            self.hash.word(shard as u64);
-            input.hash(&mut self.hash);
+            let actor = Actor::Shard(shard as u16);
+            self.trace
+                .event(actor, Kind::Input, &input, || short(&input));
             broker.shards[shard].handle(now, input, &mut out);
             self.report.events += 1;
-            if self.report.events.is_multiple_of(1024) {
-                self.report
-                    .checkpoints
-                    .push((self.report.events, self.hash.0));
-            }
         }
         broker.shards[shard].settle(now, &mut out);
         // What a cut may take of an opted-out topic is known from here, whoever judges.
@@ -436,7 +440,6 @@ impl World {
                 self.history.violate("lossy-restart", text.to_string());
             }
         }
-        out.hash(&mut self.hash);
         let life = self.life;
         let deadline = broker.shards[shard].next_deadline();
         let deadline = deadline.map(|at| (at.0 / 1000).max(self.now_us + 1));
@@ -480,6 +483,10 @@ impl World {
 
     fn carry_out(&mut self, shard: usize, out: Effects) {
         let life = self.life;
+        let actor = Actor::Shard(shard as u16);
+        if out != Effects::default() {
+            self.trace.event(actor, Kind::Effects, &out, || short(&out));
+        }
         for op in out.disk {
             self.give_to_disk(shard, op);
         }
@@ -506,6 +513,8 @@ impl World {
             );
         }
         for note in out.notes {
+            self.trace
+                .event(actor, Kind::Note, (), || words::noted(&note));
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
@@ -516,8 +525,12 @@ impl World {
                 continue;
             };
             let held = response.held_bytes();
+            let said = self.trace.keeps().then(|| words::told(&response));
             server.reply(call, response);
             let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
+            let to = Actor::Client(client as u16);
+            self.trace
+                .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
             self.deliver(shard, Input::Sent { conn, bytes: held });
             let time = self.in_order((conn, true), 50, 1_500);
             self.at(
@@ -533,6 +546,7 @@ impl World {
             self.closed_by_broker(conn, why);
         }
         if let Some(halt) = out.halt {
+            self.trace.event(actor, Kind::Halt, (), || short(&halt));
             self.halted(halt);
         }
     }
@@ -610,11 +624,15 @@ impl World {
             self.mark(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
+            self.trace
+                .event(Actor::Disk, Kind::Damage, &path, || path.clone());
             self.damaged.extend(faults::part_of(&path));
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
     }
 }
+
+pub(crate) use traced::panic_text;
 
 mod audit;
 mod broker;
@@ -625,3 +643,4 @@ mod faults;
 mod monitor;
 mod rest;
 mod stopping;
+mod traced;

@@ -4,7 +4,11 @@ use std::process::Command;
 
 use seedlog_core::contract::Knobs;
 use seedlog_sim::plan::{FaultKind, Plan};
-use seedlog_sim::run::{on_a_thread, Mode, Watch};
+use seedlog_sim::report::Report;
+use seedlog_sim::run::{on_a_thread, Mode, Run, Watch};
+use seedlog_sim::trace::diff::{describe, first_difference};
+use seedlog_sim::trace::stray::Stray;
+use seedlog_sim::trace::{Actor, Kind};
 
 #[test]
 fn a_plan_has_one_hash() {
@@ -51,4 +55,95 @@ fn a_plan_with_one_fault_less_has_another_hash() {
     fewer.faults.remove(crash.expect("a power loss"));
     let hash = |plan| on_a_thread(plan, Knobs::default(), Mode::Plain, Watch::All).hash;
     assert_ne!(hash(plan), hash(fewer));
+}
+
+fn kept(stray: Option<Stray>) -> Report {
+    Run {
+        mode: Mode::Plain,
+        keep: true,
+        stray,
+        ..Run::of(Plan::of(2))
+    }
+    .report()
+}
+
+/// Runs of one plan that stray from it: their hashes differ, and the first event that differs is the
+/// first that what strayed could reach. Returns its number and the runs.
+fn parted(one: Option<Stray>, other: Stray) -> (usize, Report, Report) {
+    let (one, other) = (kept(one), kept(Some(other)));
+    assert_ne!(one.hash, other.hash);
+    assert_ne!(one.checkpoints, other.checkpoints);
+    let at = first_difference(&one.trace, &other.trace).expect("they differ");
+    let text = describe(&one.trace, &other.trace).expect("they differ");
+    println!("{text}");
+    assert!(text.contains(&one.trace[at].to_string()), "{text}");
+    assert!(at > 1_000, "they are the same until something strays");
+    (at, one, other)
+}
+
+/// A host that goes through a hash map with a random state.
+#[test]
+fn the_order_of_a_hash_map_is_caught() {
+    let (at, one, _) = parted(Some(Stray::HashOrder), Stray::HashOrder);
+    let before = &one.trace[..at];
+    let stop = before.iter().rev().find(|event| event.kind == Kind::Stop);
+    let since = one.trace[at].at_us - stop.expect("the broker has stopped").at_us;
+    assert!(
+        since < 500_000,
+        "what the map's order changed comes soon after: {since} us"
+    );
+}
+
+/// A draw more than before of a stream that others draw from: what is drawn next comes at another time.
+#[test]
+fn an_extra_draw_is_caught() {
+    let (at, one, _) = parted(None, Stray::ExtraDraw);
+    let since = one.trace[at].at_us - 500_000;
+    assert!(since < 10_000, "{since} us after the first extra draw");
+}
+
+/// The machine's clock in what the broker is told of the time: two runs differ in what a shard makes of it.
+#[test]
+fn a_clock_read_is_caught() {
+    let (at, one, _) = parted(Some(Stray::ClockRead), Stray::ClockRead);
+    let event = &one.trace[at];
+    assert!(
+        matches!(event.actor, Actor::Shard(_) | Actor::Client(_)),
+        "{event}"
+    );
+    assert!(event.at_us < 1_500_000, "{event}");
+}
+
+/// Everything that a run is told by: a panic has its own hash, marks and events up to it.
+#[test]
+fn a_panic_keeps_what_was_hashed_before_it() {
+    let panicking = |seed: u64| {
+        Run {
+            knobs: Knobs {
+                durable_mark_goes_back: true,
+                ..Knobs::default()
+            },
+            mode: Mode::Plain,
+            ..Run::of(Plan::of(seed))
+        }
+        .report()
+    };
+    let found = (0..20).map(panicking).find(|report| {
+        let first = report.violations.first();
+        first.is_some_and(|(rule, _)| *rule == "invariant")
+    });
+    let report = found.expect("one of them panics");
+    assert!(report.events > 100 && !report.marks.is_empty());
+    let again = panicking(report.seed);
+    assert_eq!(
+        (report.hash, &report.checkpoints),
+        (again.hash, &again.checkpoints)
+    );
+    let sound = on_a_thread(
+        Plan::of(report.seed),
+        Knobs::default(),
+        Mode::Plain,
+        Watch::All,
+    );
+    assert_ne!(report.hash, sound.hash);
 }

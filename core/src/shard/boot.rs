@@ -80,9 +80,6 @@ impl Shard {
         };
         match recover(&bytes, owner, knobs) {
             Found::Blank => self.format_journal(out),
-            Found::Unusable(_) if self.config.knobs.unreadable_is_absent => {
-                self.format_journal(out)
-            }
             Found::Unusable(reason) => self.halt(format!("{path}: {reason}"), out),
             Found::Journal(recovered) => self.adopt(now, *recovered, out),
         }
@@ -105,6 +102,10 @@ impl Shard {
                 let reason = format!("{}: block {seq}: {reason}", self.journal.path);
                 return self.halt(reason, out);
             }
+        }
+        if self.config.knobs.forget_producers {
+            let replicas = self.replicas.values_mut();
+            replicas.for_each(|replica| replica.producers = Default::default());
         }
         let orphan = self
             .replicas
@@ -167,9 +168,6 @@ impl Shard {
                 if knobs.next_offset_from_segments && replica.tail.is_empty() {
                     replica.log_end = replica.segments.last().map_or(0, |segment| segment.end);
                 }
-                if knobs.forget_producers {
-                    replica.producers = Default::default();
-                }
             }
             Frame::Carried { partition, base } => {
                 self.replica_at(partition).skip_to(base);
@@ -214,10 +212,9 @@ impl Shard {
             return Err(format!("a batch stands at offset {base}"));
         }
         let found = seal(cluster, partition, base, epoch, head.crc);
-        if found != stored && !self.config.knobs.ignore_seal {
+        if found != stored {
             return Err("a batch carries another place's seal".into());
         }
-        let forgets = self.config.knobs.forget_producers;
         let replica = self.replica_at(partition);
         if base < replica.log_end {
             return Err(format!("offset {base} follows {}", replica.log_end));
@@ -230,7 +227,7 @@ impl Shard {
         let batch = Bytes::copy_from_slice(&batch);
         let pieces = [batch.slice(..HEAD_LEN), batch.slice(HEAD_LEN..)];
         replica.push_tail(&head, stored, pieces, seq);
-        if head.has_producer() && !forgets {
+        if head.has_producer() {
             replica.producers.record(&head, now.wall_ms);
         }
         Ok(())

@@ -276,7 +276,7 @@ impl Shard {
             return;
         };
         match result {
-            Err(error) if !knobs.ignore_write_errors => {
+            Err(error) if !knobs.ignore_file_errors => {
                 return self.cannot_write(now, id, error, out);
             }
             _ => {}

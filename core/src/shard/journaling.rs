@@ -476,11 +476,9 @@ impl Shard {
             block.marks.reverse();
         }
         if let Err(error) = result {
-            let believed = match error {
-                DiskError::Io => self.config.knobs.trust_retried_sync,
-                _ => self.config.knobs.ignore_write_errors,
-            } || self.config.knobs.ignore_write_errors;
-            if !believed {
+            let knobs = self.config.knobs;
+            let retried = knobs.trust_retried_sync && error == DiskError::Io;
+            if !retried && !knobs.ignore_write_errors {
                 return self.halt(
                     format!("{}: write failed: {error:?}", self.journal.path),
                     out,

@@ -203,7 +203,7 @@ impl Shard {
         holds: bool,
         out: &mut Effects,
     ) {
-        let forgiving = self.config.knobs.unreadable_is_absent;
+        let forgiving = self.config.knobs.lost_is_new;
         let Some(ledger) = &mut self.ledger else {
             return;
         };

@@ -354,9 +354,7 @@ impl Shard {
         }
         self.check_pools();
         for replica in self.replicas.values() {
-            if !self.config.knobs.durable_mark_goes_back && !self.config.knobs.ack_before_sync {
-                replica.check();
-            }
+            replica.check();
         }
         for (id, waits) in &self.waits {
             assert!(

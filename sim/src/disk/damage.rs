@@ -14,7 +14,7 @@ use crate::draws::{number_of, Draws};
 use crate::plan::Choices;
 
 /// What became of an operation whose process died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fate {
     /// The kernel was never given it.
     Nothing,

@@ -11,7 +11,7 @@ use super::pages::Pages;
 pub const SECTOR: usize = 512;
 
 /// A change in the cache that no sync has covered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Change {
     /// Bytes at an offset.
     Write(usize, Bytes),
@@ -20,7 +20,7 @@ pub enum Change {
 }
 
 /// A file. A copy shares its pages.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct File {
     /// As processes see it.
     pub cache: Pages,

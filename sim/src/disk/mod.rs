@@ -14,7 +14,7 @@ use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use store::Store;
 
 /// A disk with faults to come. A copy shares what neither side changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct SimDisk {
     store: Store,
     /// The next write of any file fails so.
@@ -38,7 +38,7 @@ pub struct SimDisk {
 }
 
 /// How a read goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadRead {
     /// EIO.
     Error,

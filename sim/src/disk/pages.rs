@@ -10,7 +10,7 @@ pub const PAGE: usize = 4096;
 type Page = [u8; PAGE];
 
 /// A page of zeroes is not stored. What a page holds beyond `len` is zero, so that growing writes nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Pages {
     pages: Arc<Vec<Option<Arc<Page>>>>,
     len: usize,

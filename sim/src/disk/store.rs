@@ -9,7 +9,7 @@ use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 use super::file::{Change, File};
 
 /// Files and what is known of their names. A copy shares what neither side changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Store {
     /// By path.
     pub files: BTreeMap<Arc<str>, Arc<File>>,

@@ -17,7 +17,6 @@ use super::{Audit, World};
 use crate::client::{fetch_request, read_batches, values, Client, Op, Role};
 use crate::history::Part;
 use crate::plan::Choices;
-use crate::report::Report;
 use crate::run::Watch;
 
 impl World {
@@ -140,7 +139,7 @@ impl World {
     }
 
     /// The run is over: judge it.
-    pub fn take_report(&mut self) -> Report {
+    pub(super) fn last_checks(&mut self) {
         if !self.report.undecided {
             self.keep_audit();
         }
@@ -155,14 +154,6 @@ impl World {
         self.report.marks.insert("topic-made-again", again);
         self.report.marks.insert("keeper-read", back);
         self.report.marks.insert("loose-lost", self.monitor.losses);
-        self.report.hash = self.hash.0;
-        self.report.simulated_us = self.now_us;
-        self.report.acks = self.history.acks;
-        self.report.reads = self.history.reads;
-        self.report.definite = self.history.definite;
-        self.report.unknown = self.history.unknown;
-        self.report.violations = std::mem::take(&mut self.history.violations);
-        std::mem::take(&mut self.report)
     }
 
     /// 2.6: cut the power of a copy of the disk now, boot fresh shards on it, and look for everything

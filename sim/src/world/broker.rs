@@ -12,6 +12,8 @@ use super::{Broker, Event, World};
 use crate::disk::SimDisk;
 use crate::draws::Draws;
 use crate::plan::Choices;
+use crate::trace::stray::{self, Stray};
+use crate::trace::{Actor, Kind};
 
 impl World {
     pub(super) fn start_broker(&mut self) {
@@ -19,6 +21,11 @@ impl World {
             return;
         }
         self.life += 1;
+        let life = self.life;
+        self.trace
+            .event(Actor::Broker, Kind::Start, (life, &self.disk), || {
+                format!("life {life} starts")
+            });
         let running = shards_to_run(self.wanted, &self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
@@ -58,11 +65,17 @@ impl World {
         let open = self.disk_ops();
         self.disk.abandon(&open, draws);
         self.mark_fired();
+        self.trace
+            .event(Actor::Broker, Kind::Stop, self.life, || "gone".to_string());
         self.life += 1;
         self.owed.clear();
         self.queue
             .retain(|_, event| !matches!(event, Event::Disk { .. }));
-        for client in 0..self.clients.len() {
+        let mut clients: Vec<usize> = (0..self.clients.len()).collect();
+        if self.stray == Some(Stray::HashOrder) {
+            clients = stray::by_hash(clients);
+        }
+        for client in clients {
             self.lose_connection(client);
         }
         for shard in std::mem::take(&mut self.sync_lost) {

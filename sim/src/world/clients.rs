@@ -9,6 +9,7 @@ use super::broker::LIMITS;
 use super::{Event, World, OP_TIMEOUT_US};
 use crate::client::{Client, Op, Role};
 use crate::plan::Plan;
+use crate::trace::{words, Actor, Kind};
 
 /// The clients of a plan, and one more that keeps topics of its own.
 pub(super) fn of(plan: &Plan) -> Vec<Client> {
@@ -132,6 +133,10 @@ impl World {
         let request = Client::request(&op, &self.plan.topics);
         let client = &mut self.clients[number];
         let (correlation, bytes) = client.codec.request(&request);
+        self.trace
+            .event(Actor::Client(number as u16), Kind::Request, &bytes, || {
+                words::asked(&request)
+            });
         client.waiting.push_back((correlation, op));
         client.attempt += 1;
         let attempt = client.attempt;

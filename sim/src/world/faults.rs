@@ -8,6 +8,7 @@ use crate::disk::{path_of, BadRead};
 use crate::draws::{keyed, Draws};
 use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
+use crate::trace::{Actor, Kind};
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
@@ -125,6 +126,11 @@ impl World {
         if self.audit.is_some() {
             return;
         }
+        let Fault { kind, value, .. } = fault;
+        self.trace
+            .event(Actor::World, Kind::Fault, (kind.name(), value), || {
+                format!("{} {value}", kind.name())
+            });
         match fault.kind {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
@@ -173,12 +179,18 @@ impl World {
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {
+                    self.trace.event(Actor::Disk, Kind::Damage, &path, || {
+                        format!("rot in {path}")
+                    });
                     self.damaged.extend(part_of(&path));
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
                 let path = self.disk.spoil_sector(fault.value);
+                self.trace.event(Actor::Disk, Kind::Damage, &path, || {
+                    format!("bad sector in {path:?}")
+                });
                 self.damaged.extend(path.as_deref().and_then(part_of));
             }
             FaultKind::MisdirectedWrite => self.disk.misdirect = true,
