@@ -314,4 +314,13 @@ pub struct Knobs {
     pub trust_producer_timestamps: bool,
     /// M79: an unknown format version is read as the current one.
     pub ignore_format_version: bool,
+    /// The number of one of the bugs from M81 on, which stand in `sim/src/planted`; 0 for none.
+    pub number: u16,
+}
+
+impl Knobs {
+    /// The bug of this number is planted.
+    pub fn has(&self, number: u16) -> bool {
+        self.number == number
+    }
 }

@@ -74,7 +74,7 @@ pub fn rows(input: &[u8]) {
         }
     }
     let bytes = bytes.freeze();
-    let Some(rows) = decode_rows(owner, &bytes, count) else {
+    let Some(rows) = decode_rows(owner, &bytes, count, false) else {
         let whole = (bytes.len() / ROW_LEN) as u64 >= count;
         assert!(!(complete && whole), "whole rows were refused");
         return;
@@ -84,5 +84,8 @@ pub fn rows(input: &[u8]) {
     rows.iter().for_each(|row| row.encode(owner, &mut again));
     assert_eq!(again, bytes[..again.len()]);
     again.put_u8(0);
-    assert_eq!(decode_rows(owner, &again.freeze(), count), Some(rows));
+    assert_eq!(
+        decode_rows(owner, &again.freeze(), count, false),
+        Some(rows)
+    );
 }

@@ -24,6 +24,7 @@ pub use write_behind::Job;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
+use crate::contract::Knobs;
 use crate::disk::Path;
 use crate::ids::{PartitionId, Uuid};
 use crate::log::rows::Row;
@@ -130,6 +131,8 @@ pub struct Replica {
     pub awaits_manifest: Option<i64>,
     /// Number of the newest write-behind; completions of an older one are ignored.
     pub job_number: u64,
+    /// Planted bugs, as the shard's config has them.
+    pub knobs: Knobs,
 }
 
 impl Replica {
@@ -164,6 +167,7 @@ impl Replica {
             pending_start: 0,
             awaits_manifest: None,
             job_number: 0,
+            knobs: Knobs::default(),
         }
     }
 
@@ -178,7 +182,7 @@ impl Replica {
 
     /// Batches at the front of the tail that the log start has passed: they go with the next manifest.
     pub fn passed(&self) -> usize {
-        let start = self.log_start;
+        let start = self.log_start - i64::from(self.knobs.has(90));
         self.tail.partition_point(|batch| batch.row.next <= start)
     }
 

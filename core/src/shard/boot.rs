@@ -282,9 +282,12 @@ impl Shard {
         }
         self.host_new(&image, first, records);
         let was_waiting = self.image.is_none() && first;
+        let late = self.config.knobs.has(128) && !first;
         self.image = Some(image);
         self.tell(ShardId(0), NeighbourMessage::Applied { offset }, out);
-        self.catch_up(now, out);
+        if !late {
+            self.catch_up(now, out);
+        }
         if was_waiting {
             out.notes.push(Note::Ready);
             self.list_all();
@@ -330,7 +333,10 @@ impl Shard {
                     continue;
                 }
                 if !self.replicas.contains_key(&id) {
-                    let dir = folder_of(&topic.name, id);
+                    let dir = match self.config.knobs.has(89) {
+                        true => format!("{TOPICS}/{}-{index}", topic.name),
+                        false => folder_of(&topic.name, id),
+                    };
                     let seen = image.offset;
                     self.replicas
                         .insert(id, Replica::empty(id, self.config.cluster_id, dir.clone()));
@@ -344,7 +350,10 @@ impl Shard {
                 }
                 if let Some(replica) = self.replicas.get_mut(&id) {
                     replica.config = topic.effective;
-                    replica.leader_epoch = image.incarnation;
+                    if !self.config.knobs.has(127) || replica.leader_epoch < 0 {
+                        replica.leader_epoch = image.incarnation;
+                    }
+                    replica.knobs = self.config.knobs;
                     (replica.seen, replica.quarantined) = (image.offset, false);
                 }
             }

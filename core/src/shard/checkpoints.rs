@@ -242,7 +242,11 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return;
         };
-        replica.job_failed();
+        if self.config.knobs.has(113) {
+            replica.job = None;
+        } else {
+            replica.job_failed();
+        }
         self.journal.jobs -= 1;
         self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
         match error {
@@ -325,6 +329,7 @@ impl Shard {
         replica.manifest_pending = true;
         let end = job_end.unwrap_or_else(|| replica.covered_end());
         let frame = replica.manifest_frame(end, self.config.listed_bytes_max());
+        let end = end + i64::from(self.config.knobs.has(105) && job_end.is_some());
         let mark = Mark::Manifest {
             id,
             end,

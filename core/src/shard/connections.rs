@@ -223,6 +223,9 @@ impl Shard {
         row.unsent[1] -= other;
         self.pools.fetches.give(fetched);
         self.pools.replies.give(other);
+        if self.config.knobs.has(114) {
+            return;
+        }
         self.list(conn);
     }
 
@@ -314,6 +317,7 @@ impl Shard {
         let fetch = matches!(request, Request::Fetch(_));
         // Listed again when a call ends, or when the socket takes something.
         let in_turn = row.running == 0 || (produce && row.running_produce);
+        let in_turn = in_turn || self.config.knobs.has(87);
         if !in_turn || row.unsent() > limit {
             return;
         }
@@ -364,7 +368,10 @@ impl Shard {
         row.gone = true;
         let (receiving, unsent) = (row.receiving, row.unsent);
         (row.receiving, row.unsent) = (0, [0; 2]);
-        let open = row.open.clone();
+        let open = match self.config.knobs.has(115) {
+            true => Default::default(),
+            false => row.open.clone(),
+        };
         let looked_at = row.looked_at;
         self.pools.frames.give(receiving);
         self.pools.fetches.give(unsent[0]);

@@ -232,6 +232,11 @@ impl Shard {
             self.list_folder(id, out);
         }
         let dropping = &mut self.journal.dropping;
+        if self.config.knobs.has(107) {
+            for id in std::mem::take(&mut dropping.removed) {
+                dropping.rows.remove(&id);
+            }
+        }
         if !dropping.syncing && !dropping.removed.is_empty() {
             dropping.syncing = true;
             let removed = std::mem::take(&mut dropping.removed);

@@ -154,7 +154,7 @@ impl Shard {
         let bytes = fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
         // What the client wants and there is no room for is not waited for. Half of what was granted
         // is as good as all of it: it ends at a batch.
-        let least = match fetch.granted < fetch.max_bytes {
+        let least = match fetch.granted < fetch.max_bytes && !self.config.knobs.has(117) {
             true => fetch.min_bytes.min((fetch.granted / 2).max(1)),
             false => fetch.min_bytes,
         };
@@ -163,7 +163,7 @@ impl Shard {
             let response = fetch.layout.take();
             return self.reply(now, token, response, out);
         }
-        if std::mem::take(&mut fetch.woken) {
+        if std::mem::take(&mut fetch.woken) && !self.config.knobs.has(118) {
             return self.ask_for_records(now, token, out);
         }
         // Parked: what was read is read again when it is wanted, and not held meanwhile.

@@ -21,7 +21,8 @@ impl Shard {
                 Mark::Batches(id, end) => self.replicas.get(id).map(|replica| (replica, *end)),
                 _ => None,
             };
-            sync |= replica.is_none_or(|(replica, end)| replica.must_sync(end));
+            let late = i64::from(self.config.knobs.has(112));
+            sync |= replica.is_none_or(|(replica, end)| replica.must_sync(end - late));
             loose |= replica.is_some_and(|(replica, _)| replica.config.opts_out_of_syncing());
         }
         if loose && !self.journal.ring.loose {

@@ -164,7 +164,9 @@ impl Shard {
         if let Kind::Fetch(fetch) = &mut call.kind {
             self.pools.fetches.give(std::mem::take(&mut fetch.reserved));
             let shards = self.shards_of(&fetch.asks);
-            self.forget_interests(token, shards, out);
+            if !self.config.knobs.has(98) {
+                self.forget_interests(token, shards, out);
+            }
         }
         Some(call)
     }
@@ -219,7 +221,9 @@ impl Shard {
     /// End a call without an answer.
     pub(super) fn drop_call(&mut self, token: u64, out: &mut Effects) {
         if let Some(call) = self.end_call(token, out) {
-            self.request_pool(call.produce).give(call.held);
+            if !self.config.knobs.has(81) {
+                self.request_pool(call.produce).give(call.held);
+            }
             self.call_over(call.conn);
         }
     }
@@ -296,7 +300,7 @@ impl Shard {
         if next == end {
             return self.ask_ledger(call, Request::InitProducerId(request), out);
         }
-        self.producer_ids.0 += 1;
+        self.producer_ids.0 += i64::from(!self.config.knobs.has(121));
         let response = InitProducerIdResponse {
             error: ErrorCode::None,
             producer_id: next,
@@ -380,7 +384,8 @@ impl Shard {
                 self.reply(now, token, Response::Metadata(response), out);
             }
             (Kind::ProducerIds, Response::InitProducerId(block)) => {
-                self.producer_ids = (block.producer_id + 1, block.producer_id + PRODUCER_ID_BLOCK);
+                let first = block.producer_id + i64::from(!self.config.knobs.has(122));
+                self.producer_ids = (first, block.producer_id + PRODUCER_ID_BLOCK);
                 self.reply(now, token, response, out);
             }
             (Kind::Answered, _) => self.drop_answered(token, out),
@@ -430,7 +435,9 @@ impl Shard {
             self.call_deadlines.pop_first();
             self.drop_deadline(token);
             self.give_up(now, token, out);
-            self.time_out(now, token, out);
+            if !self.config.knobs.has(116) {
+                self.time_out(now, token, out);
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl Shard {
             Stalled::Batch(_) => &mut self.stalled,
             Stalled::Part(..) | Stalled::Admin(..) => &mut self.stalled_admin,
         };
-        match must || !queue.is_empty() {
+        match must || (!queue.is_empty() && !self.config.knobs.has(92)) {
             true => queue.push_back(what),
             false => self.go(now, what, out),
         }
@@ -227,7 +227,7 @@ impl Shard {
         for wait in ready {
             self.part_done(wait.ask, wait.slot, wait.part, out);
         }
-        if moved {
+        if moved && !self.config.knobs.has(82) {
             self.wake(id, out);
         }
     }
@@ -242,11 +242,14 @@ impl Shard {
             };
             self.part_done(wait.ask, wait.slot, part, out);
         }
-        self.wake(id, out);
+        if !self.config.knobs.has(91) {
+            self.wake(id, out);
+        }
     }
 
     fn note_interest(&mut self, from: ShardId, token: u64, ids: Vec<PartitionId>) {
-        for id in &ids {
+        let first = usize::from(self.config.knobs.has(120) && ids.len() > 1);
+        for id in &ids[first..] {
             self.interests.entry(*id).or_default().insert((from, token));
         }
         self.interest_of.insert((from, token), ids);
@@ -313,7 +316,7 @@ impl Shard {
             Ok(Found::Records(records)) => {
                 let size: usize = records.iter().map(|piece| piece.len()).sum();
                 row.budget = row.budget.saturating_sub(size);
-                row.served |= size > 0;
+                row.served |= size > 0 && !self.config.knobs.has(119);
                 let part = Self::fetched(replica, records);
                 self.part_done(ask, slot, part, out);
             }
@@ -344,7 +347,8 @@ impl Shard {
         } else {
             offset
         };
-        if target < 0 || target > replica.high_watermark {
+        let beyond = target > replica.high_watermark && !self.config.knobs.has(93);
+        if target < 0 || beyond {
             let part = Part::Deleted(index, -1, ErrorCode::OffsetOutOfRange);
             return self.part_done(ask, slot, part, out);
         }
@@ -352,7 +356,12 @@ impl Shard {
             let part = Part::Deleted(index, replica.log_start, ErrorCode::None);
             return self.part_done(ask, slot, part, out);
         }
-        self.stage_log_start(id, target, Some((ask, slot)));
+        let reply = Some((ask, slot)).filter(|_| !self.config.knobs.has(84));
+        if reply.is_none() {
+            let part = Part::Deleted(index, target, ErrorCode::None);
+            self.part_done(ask, slot, part, out);
+        }
+        self.stage_log_start(id, target, reply);
     }
 
     pub(super) fn stage_log_start(
@@ -389,7 +398,7 @@ impl Shard {
         };
         let segments = replica.start_at(offset);
         let low = replica.log_start;
-        if replica.manifest_owed {
+        if replica.manifest_owed && !self.config.knobs.has(97) {
             self.owed.insert(id);
         }
         match reply {

@@ -299,7 +299,8 @@ impl Shard {
         let replicas = self.replicas.values().map(Replica::oldest_seq);
         let ledger = self.ledger.as_ref().map(|ledger| ledger.oldest_seq);
         let needed = replicas.chain(ledger).filter(|seq| *seq > 0);
-        let needed = needed.chain(self.journal.dropping.oldest());
+        let dropping = self.journal.dropping.oldest();
+        let needed = needed.chain(dropping.filter(|_| !self.config.knobs.has(101)));
         let oldest = needed.min().unwrap_or(u64::MAX);
         let journal = &mut self.journal;
         journal.tail = oldest.min(journal.ring.next_seq).max(journal.tail);
@@ -310,7 +311,8 @@ impl Shard {
     /// a snapshot among them, and no write-behind that could add to them is still running.
     fn block_frees(&self, oldest: u64) -> bool {
         let waits = self.replicas.values().any(|replica| {
-            replica.is_writing() || (replica.oldest_seq() == oldest && !replica.manifest_pending)
+            (replica.is_writing() && !self.config.knobs.has(100))
+                || (replica.oldest_seq() == oldest && !replica.manifest_pending)
         });
         let waits = waits || self.journal.dropping.holds(oldest);
         let snapshot = |ledger: &Ledger| ledger.oldest_seq != oldest || ledger.snapshot_staged;
@@ -393,7 +395,7 @@ impl Shard {
     }
 
     fn attest(&mut self, now: Now, out: &mut Effects) {
-        if self.journal.attested >= self.journal.ring.durable_seq {
+        if self.journal.attested >= self.journal.ring.durable_seq || self.config.knobs.has(102) {
             return;
         }
         let at = *self
@@ -423,6 +425,9 @@ impl Shard {
             .max(journal.ring.head + pages + 1)
             .min(max);
         journal.growing = true;
+        if self.config.knobs.has(110) {
+            journal.ring.capacity = wanted;
+        }
         let request = DiskRequest::Allocate {
             file: journal.path.clone(),
             len: wanted * PAGE,
@@ -438,7 +443,7 @@ impl Shard {
                 self.journal.ring.capacity = capacity;
                 self.set_disk_full(false, out);
             }
-            Err(DiskError::NoSpace) => {
+            Err(DiskError::NoSpace) if !self.config.knobs.has(88) => {
                 self.journal.no_growth_until = now.mono.plus_millis(RETRY_AFTER_MS);
                 self.set_disk_full(true, out);
             }
@@ -485,11 +490,13 @@ impl Shard {
                 );
             }
         }
-        if !block.synced {
+        if !block.synced && !self.config.knobs.has(111) {
             return self.written_unsynced(now, block.marks, out);
         }
         self.journal.ring.durable_seq = self.journal.ring.durable_seq.max(block.seq);
-        self.journal.ring.release(block.tail);
+        if !self.config.knobs.has(104) {
+            self.journal.ring.release(block.tail);
+        }
         self.journal.attest_at = Some(now.mono.plus_millis(ATTEST_AFTER_MS));
         self.journal.flush_at = None;
         for (id, end) in std::mem::take(&mut self.journal.unsynced) {
@@ -554,7 +561,8 @@ impl Shard {
     /// that made it may have died before it did.
     pub(super) fn open_journal(&mut self, fresh: bool, out: &mut Effects) {
         self.stage = Stage::Opening { fresh };
-        let (files, dirs) = (vec![self.journal.path.clone()], vec!["journal".into()]);
+        let (mut files, dirs) = (vec![self.journal.path.clone()], vec!["journal".into()]);
+        files.retain(|_| !self.config.knobs.has(83));
         self.disk(DiskRequest::SyncMany { files, dirs }, Purpose::Open, out);
     }
 
@@ -573,6 +581,7 @@ impl Shard {
             replica.high_watermark = replica.log_end;
             // A manifest may say that the log starts among the batches that follow it, and the frame that
             // said so first may be gone: until a manifest takes them out, nothing is written behind.
+            replica.knobs = self.config.knobs;
             replica.drop_passed();
             replica.listed = replica.tail.is_empty();
             if replica.manifest_owed {

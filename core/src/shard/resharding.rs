@@ -149,6 +149,10 @@ impl Shard {
         replica.manifest_pending = true;
         self.replicas.insert(id, replica);
         self.arrivals.insert(id, vec![from]);
+        if self.config.knobs.has(123) {
+            self.tell(from, NeighbourMessage::Moved { partition: id }, out);
+            self.arrivals.remove(&id);
+        }
         let frame = Frame::Manifest {
             partition: id,
             body: manifest,
@@ -195,7 +199,7 @@ impl Shard {
     /// A partition is durable in its new home: this journal forgets it. Its files stay. Or a removal.
     pub(super) fn moved(&mut self, id: PartitionId) {
         match self.replicas.remove(&id) {
-            Some(replica) => self.stage_drop(&replica, true),
+            Some(replica) => self.stage_drop(&replica, !self.config.knobs.has(124)),
             None => self.journal.dropping.forget(id),
         }
     }

@@ -16,10 +16,14 @@ impl Shard {
         let written = |seq: u64| ring.written_ms(seq).unwrap_or(now.wall_ms);
         let mut starts = Vec::new();
         let mut behind = Vec::new();
+        let expiration = match self.config.knobs.has(103) {
+            true => PRODUCER_EXPIRATION_MS / 86_400,
+            false => PRODUCER_EXPIRATION_MS,
+        };
         for replica in self.replicas.values_mut() {
             replica
                 .producers
-                .expire(now.wall_ms.saturating_sub(PRODUCER_EXPIRATION_MS));
+                .expire(now.wall_ms.saturating_sub(expiration));
             let due = replica.retention(now.wall_ms, &written, trust);
             let start = due.start.filter(|start| *start > replica.pending_start);
             starts.extend(start.map(|start| (replica.id, start)));

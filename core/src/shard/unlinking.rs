@@ -114,7 +114,7 @@ impl Shard {
         let (failed, synced) = (row.failed, row.syncing);
         let replica = self.replicas.get_mut(&id);
         match replica {
-            Some(replica) if !failed && !synced => {
+            Some(replica) if !failed && !synced && !self.config.knobs.has(106) => {
                 (row.left, row.syncing) = (1, true);
                 let dir = replica.dir.as_str().into();
                 return self.disk(DiskRequest::SyncDir { dir }, Purpose::Unlink(id), out);
