@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use seedlog_core::contract::Knobs;
 
+use crate::campaign::cpu_seconds;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::run::{on_a_thread, Mode, Watch};
@@ -62,7 +63,7 @@ pub struct Finding {
     pub rule: Option<String>,
     /// Seeds run.
     pub seeds: u64,
-    /// Time, all on one core.
+    /// CPU time of this process, where the system tells it; else time.
     pub time: Duration,
     /// The seed that showed it.
     pub shown_by: Option<u64>,
@@ -79,9 +80,13 @@ impl Finding {
 
 /// Run the seeds from `first` on with the bug in, until a rule breaks or the time is over.
 pub fn search(bug: &Planted, watch: Watch, first: u64, budget: Duration) -> Finding {
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let used = || {
+        let used = cpu.and_then(|before| Some(cpu_seconds()? - before));
+        used.map_or_else(|| started.elapsed(), Duration::from_secs_f64)
+    };
     let mut finding = Finding::default();
-    while finding.rule.is_none() && started.elapsed() < budget {
+    while finding.rule.is_none() && used() < budget {
         let seed = first + finding.seeds;
         let plan = Plan::of(seed);
         let report = on_a_thread(plan.clone(), bug.knobs, Mode::Madsim, watch);
@@ -93,7 +98,7 @@ pub fn search(bug: &Planted, watch: Watch, first: u64, budget: Duration) -> Find
             finding.clean = off.violations.is_empty() && !off.undecided;
         }
     }
-    finding.time = started.elapsed();
+    finding.time = used();
     finding
 }
 
