@@ -12,7 +12,7 @@ use crate::report::Report;
 use crate::run::{on_a_thread, Mode, Watch};
 
 /// Campaigns below this size are not judged by the floors.
-const JUDGED_FROM: u64 = 200;
+pub const JUDGED_FROM: u64 = 200;
 
 /// Run seeds on `jobs` threads; `done` is told of each. Reports come back by seed.
 pub fn run_all(

@@ -8,7 +8,7 @@ use seedlog_sim::report::Report;
 use seedlog_sim::run::{on_a_thread, Mode, Run, Watch};
 use seedlog_sim::trace::diff::{describe, first_difference};
 use seedlog_sim::trace::stray::Stray;
-use seedlog_sim::trace::{Actor, Kind};
+use seedlog_sim::trace::Actor;
 
 #[test]
 fn a_plan_has_one_hash() {
@@ -85,21 +85,17 @@ fn parted(one: Option<Stray>, other: Stray) -> (usize, Report, Report) {
 #[test]
 fn the_order_of_a_hash_map_is_caught() {
     let (at, one, _) = parted(Some(Stray::HashOrder), Stray::HashOrder);
-    let before = &one.trace[..at];
-    let stop = before.iter().rev().find(|event| event.kind == Kind::Stop);
-    let since = one.trace[at].at_us - stop.expect("the broker has stopped").at_us;
-    assert!(
-        since < 500_000,
-        "what the map's order changed comes soon after: {since} us"
-    );
+    let event = &one.trace[at];
+    assert!(event.to_string().contains("Connect"), "{event}");
 }
 
 /// A draw more than before of a stream that others draw from: what is drawn next comes at another time.
 #[test]
 fn an_extra_draw_is_caught() {
     let (at, one, _) = parted(None, Stray::ExtraDraw);
-    let since = one.trace[at].at_us - 500_000;
-    assert!(since < 10_000, "{since} us after the first extra draw");
+    let after = one.trace[..at].iter().rev();
+    let after = after.take_while(|event| event.at_us > 500_000).count();
+    assert!(after < 20, "{after} events after the first extra draw");
 }
 
 /// The machine's clock in what the broker is told of the time: two runs differ in what a shard makes of it.
@@ -120,7 +116,8 @@ fn a_panic_keeps_what_was_hashed_before_it() {
     let panicking = |seed: u64| {
         Run {
             knobs: Knobs {
-                durable_mark_goes_back: true,
+                // M81: bytes of the pools are not given back, and the next check panics.
+                number: 81,
                 ..Knobs::default()
             },
             mode: Mode::Plain,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use seedlog_sim::campaign::Summary;
+use seedlog_sim::campaign::{Summary, JUDGED_FROM};
 use seedlog_sim::report::Report;
 
 /// Added to the tree's number by `.ci/fresh-range`, to keep away from the range that is always run.
@@ -62,6 +62,9 @@ fn row(
     }
     for (name, met, floor) in &summary.short {
         result.push(format!("too few {name}: {met} of {floor}"));
+    }
+    if summary.short.is_empty() && summary.seeds >= JUDGED_FROM {
+        result.push("every floor met".into());
     }
     let events: u64 = reports.iter().map(|report| report.events).sum();
     let part = percent.map_or(String::new(), |percent| format!(", {percent} % of them"));

@@ -39,6 +39,8 @@ struct Timeline {
     marks: BTreeMap<String, u64>,
     /// Counts told since the broker started: again, they are no change.
     known: BTreeSet<String>,
+    /// Faults of this moment: their counts say nothing new.
+    struck: BTreeSet<String>,
     at_us: u64,
     text: String,
 }
@@ -55,6 +57,7 @@ pub fn timeline(recorded: &Recorded) -> String {
         starts: 0,
         marks: BTreeMap::new(),
         known: BTreeSet::new(),
+        struck: BTreeSet::new(),
         at_us: 0,
         text: head(recorded),
     };
@@ -73,7 +76,7 @@ fn head(recorded: &Recorded) -> String {
         .collect();
     let mut text = wrapped("plan: ", &shape.join(", "));
     if let Some(name) = &recorded.bug {
-        let bug = planted::all().into_iter().find(|bug| bug.name == name);
+        let bug = planted::all().into_iter().find(|bug| bug.name == *name);
         let what = bug.map_or("", |bug| bug.what);
         text.push_str(&wrapped("planted bug: ", &format!("{name}, {what}")));
     }
@@ -147,7 +150,10 @@ impl Timeline {
 
     /// What was counted at one moment is one row.
     fn flush(&mut self) {
-        let marks = std::mem::take(&mut self.marks);
+        let mut marks = std::mem::take(&mut self.marks);
+        for name in std::mem::take(&mut self.struck) {
+            marks.remove(&name);
+        }
         let news = marks
             .into_iter()
             .filter(|(name, _)| !QUIET.contains(&&name[..]) && self.known.insert(name.clone()));
@@ -208,6 +214,7 @@ impl Timeline {
             (Kind::Fault, _) => {
                 let name = event.what.split_whitespace().next().unwrap_or("");
                 self.known.remove(name);
+                self.struck.insert(name.to_string());
                 self.row(&format!("FAULT {}: {}", event.what, meaning(name)));
             }
             (Kind::Damage, _) => self.row_of(&format!("disk: {}", event.what), true),
@@ -347,6 +354,7 @@ mod tests {
                 event(40, Actor::World, Kind::Mark, "torn-prefix"),
                 event(40, Actor::World, Kind::Mark, "torn-prefix"),
                 event(50, Actor::World, Kind::Fault, "crash 0"),
+                event(50, Actor::World, Kind::Mark, "crash"),
                 event(50, Actor::Broker, Kind::Stop, "gone"),
                 event(60, Actor::Client(2), Kind::Reply, told),
                 event(70, Actor::World, Kind::Verdict, &format!("H1: {long}")),
@@ -368,6 +376,9 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }
-        assert!(!text.contains("work\n"), "{text}");
+        assert!(
+            !text.contains("work\n") && !text.contains("seen: crash"),
+            "{text}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 /// What strays from the plan. Each is one branch at one place of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stray {
-    /// Clients lose their connections in the order of a hash map with a random state.
+    /// A client connects to whichever shard comes first in a hash map with a random state.
     HashOrder,
     /// One choice more is drawn than before, of a stream that others draw from.
     ExtraDraw,

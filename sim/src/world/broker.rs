@@ -12,7 +12,6 @@ use super::{Broker, Event, World};
 use crate::disk::SimDisk;
 use crate::draws::Draws;
 use crate::plan::Choices;
-use crate::trace::stray::{self, Stray};
 use crate::trace::{Actor, Kind};
 
 impl World {
@@ -71,11 +70,7 @@ impl World {
         self.owed.clear();
         self.queue
             .retain(|_, event| !matches!(event, Event::Disk { .. }));
-        let mut clients: Vec<usize> = (0..self.clients.len()).collect();
-        if self.stray == Some(Stray::HashOrder) {
-            clients = stray::by_hash(clients);
-        }
-        for client in clients {
+        for client in 0..self.clients.len() {
             self.lose_connection(client);
         }
         for shard in std::mem::take(&mut self.sync_lost) {

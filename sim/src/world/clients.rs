@@ -6,9 +6,10 @@ use seedlog_core::ids::ConnId;
 use seedlog_net::server::{Call, Connection as Server};
 
 use super::broker::LIMITS;
-use super::{Event, World, OP_TIMEOUT_US};
+use super::{Event, World, OP_TIMEOUT_US, STRAY_FROM_US};
 use crate::client::{Client, Op, Role};
 use crate::plan::Plan;
+use crate::trace::stray::{self, Stray};
 use crate::trace::{words, Actor, Kind};
 
 /// The clients of a plan, and one more that keeps topics of its own.
@@ -155,7 +156,10 @@ impl World {
 
     pub(super) fn connect(&mut self, number: usize) -> bool {
         let mut draw = self.draws.of("connect", number as u64);
-        let shard = draw.below(u64::from(self.wanted)) as usize;
+        let mut shard = draw.below(u64::from(self.wanted)) as usize;
+        if self.stray == Some(Stray::HashOrder) && self.now_us > STRAY_FROM_US {
+            shard = stray::by_hash((0..usize::from(self.wanted)).collect())[0];
+        }
         let conn = ConnId(self.next_conn);
         let Some(broker) = self.broker.as_mut().filter(|broker| !broker.stopping) else {
             return false;
