@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
-use seedlog_core::disk::DiskOp;
+use seedlog_core::contract::{Effects, Input, Knobs, Note};
+use seedlog_core::disk::{DiskOp, DiskRequest};
 use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
@@ -103,8 +103,8 @@ struct Broker {
     /// When each shard's next deadline is set to fire; `u64::MAX` for none.
     timers: Vec<u64>,
     conns: BTreeMap<ConnId, (usize, usize, Server)>,
-    /// I/O faults hit this incarnation: it may halt for them.
-    excused: bool,
+    /// Operations that a fault made fail, by who asked for them: a shard may halt for its own.
+    failed: Vec<(usize, DiskRequest)>,
     /// Partitions move to other shards, and how many shards are over since all have moved.
     moving: bool,
     over: usize,
@@ -129,6 +129,8 @@ pub struct World {
     disk: SimDisk,
     last_done: BTreeMap<String, u64>,
     stalled_until: u64,
+    /// Until then operations take so many times as long.
+    slow: (u64, u64),
     paused_until: u64,
     clients: Vec<Client>,
     next_conn: u64,
@@ -137,6 +139,8 @@ pub struct World {
     audit: Option<BTreeMap<Part, Audit>>,
     /// Partitions of which a stored range was damaged: it may be unreadable.
     damaged: BTreeSet<Part>,
+    /// Files that a fault took away.
+    lost: BTreeSet<String>,
     rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
@@ -223,12 +227,14 @@ impl World {
             disk: SimDisk::default(),
             last_done: BTreeMap::new(),
             stalled_until: 0,
+            slow: (0, 1),
             paused_until: 0,
             next_conn: 0,
             link_free: BTreeMap::new(),
             created: false,
             audit: None,
             damaged: BTreeSet::new(),
+            lost: BTreeSet::new(),
             rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
@@ -362,7 +368,7 @@ impl World {
                 }
             }
             Event::Fault(fault) => self.fault(fault),
-            Event::DiskFreed => self.disk.full = false,
+            Event::DiskFreed => self.disk.room = None,
             Event::FolderMended => self.disk.broken = None,
             Event::Ending => self.ending(),
             Event::Rest => self.look_for_rest(),
@@ -463,10 +469,12 @@ impl World {
     fn give_to_disk(&mut self, shard: usize, op: DiskOp) {
         let life = self.life;
         let path = path_of(&op.request);
-        let latency = self
-            .draws
-            .of("disk-time", number_of(path))
-            .between(50, 2_000);
+        let times = match self.now_us < self.slow.0 {
+            true => self.slow.1,
+            false => 1,
+        };
+        let mut draw = self.draws.of("disk-time", number_of(path));
+        let latency = draw.between(50, 2_000) * times;
         let start = self.now_us.max(self.stalled_until);
         let done = match self.last_done.get_mut(path) {
             Some(free) => {
@@ -547,7 +555,7 @@ impl World {
         }
         if let Some(halt) = out.halt {
             self.trace.event(actor, Kind::Halt, (), || short(&halt));
-            self.halted(halt);
+            self.halted(shard, halt);
         }
     }
 
@@ -580,29 +588,6 @@ impl World {
         self.history.violate("quarantine", dir.to_string());
     }
 
-    fn halted(&mut self, halt: Halt) {
-        if let (Halt::Fatal(reason), true) = (&halt, self.ending.is_on()) {
-            return self.refused(reason);
-        }
-        let excused = self.broker.as_ref().is_some_and(|broker| broker.excused);
-        match halt {
-            Halt::Clean if self.is_stopping() => return self.halted_cleanly(),
-            Halt::Again => {
-                let last = self.broker.as_mut().is_none_or(|broker| {
-                    broker.over += 1;
-                    broker.over == broker.shards.len()
-                });
-                if !last {
-                    return;
-                }
-                self.mark("resharded");
-            }
-            Halt::Fatal(_) if excused => self.mark("halt"),
-            halt => self.history.violate("halt", format!("{halt:?}")),
-        }
-        self.stop_broker();
-    }
-
     /// A time after the last message on this link: links do not reorder.
     fn in_order(&mut self, link: (ConnId, bool), low: u64, high: u64) -> u64 {
         let time = self.now_us + self.latency.between(low, high);
@@ -614,15 +599,12 @@ impl World {
     fn disk_op(&mut self, shard: usize, op: &DiskOp) {
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
-        for name in fired {
-            if let Some(broker) = &mut self.broker {
-                broker.excused |= matches!(
-                    name,
-                    "write-error" | "sync-error" | "short-write" | "disk-full" | "boot-read-error"
-                );
+        if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
+            if !fired.is_empty() {
+                broker.failed.push((shard, op.request.clone()));
             }
-            self.mark(name);
         }
+        fired.into_iter().for_each(|name| self.mark(name));
         for path in std::mem::take(&mut self.disk.damaged) {
             self.trace
                 .event(Actor::Disk, Kind::Damage, &path, || path.clone());

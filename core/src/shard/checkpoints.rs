@@ -168,7 +168,10 @@ impl Shard {
             // The next round begins once this one is being synced.
             return;
         }
-        let Some(replica) = self.replicas.get_mut(&id) else {
+        // While its folder is looked through a second look would lose count of the first, and files that a
+        // staged manifest drops must not be begun anew: they are unlinked once it is durable.
+        let idle = |replica: &&mut Replica| replica.is_idle();
+        let Some(replica) = self.replicas.get_mut(&id).filter(idle) else {
             return;
         };
         if !replica.listed {

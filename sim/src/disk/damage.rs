@@ -124,8 +124,8 @@ impl SimDisk {
         };
         let broken = self.broken.as_deref();
         let broken = broken.is_some_and(|folder| file.starts_with(folder));
-        let fits = !self.full || end <= self.store.len_of(file);
-        !broken && fits
+        let more = end.saturating_sub(self.store.len_of(file)) as u64;
+        !broken && self.room.is_none_or(|room| more <= room)
     }
 
     /// Power is cut: what was not synced survives in part, in any order, torn at sectors.
@@ -149,7 +149,6 @@ impl SimDisk {
         if first_lost < last_kept {
             self.fired.push("writes-reordered");
         }
-        (self.fail_write, self.fail_sync, self.bad_read) = (None, false, None);
     }
 
     /// Names that were not made durable, or whose removal was not.
@@ -198,39 +197,47 @@ impl SimDisk {
         self.store.files.remove(name);
     }
 
-    /// A segment that was synced.
-    fn synced_segment(&self, choices: &mut Choices) -> Option<Arc<str>> {
+    /// A file that was synced and whose name ends so.
+    fn synced(&self, ending: &str, choices: &mut Choices) -> Option<Arc<str>> {
         let synced = |(path, file): &(&Arc<str>, &Arc<File>)| {
-            path.ends_with(".log") && file.unsynced.is_empty() && !file.device.is_empty()
+            path.ends_with(ending) && file.unsynced.is_empty() && !file.device.is_empty()
         };
-        let mut segments: Vec<Arc<str>> = self
+        let mut found: Vec<Arc<str>> = self
             .store
             .files
             .iter()
             .filter(synced)
             .map(|(path, _)| path.clone())
             .collect();
-        if segments.is_empty() {
+        if found.is_empty() {
             return None;
         }
-        let at = choices.below(segments.len() as u64) as usize;
-        Some(segments.swap_remove(at))
+        let at = choices.below(found.len() as u64) as usize;
+        Some(found.swap_remove(at))
     }
 
     /// A sector of a synced segment cannot be read from now on. Returns the file.
     pub fn spoil_sector(&mut self, value: u64) -> Option<Arc<str>> {
         let mut choices = Choices::new(value, "sector", 0);
-        let path = self.synced_segment(&mut choices)?;
+        let path = self.synced(".log", &mut choices)?;
         let file = self.store.existing(&path).ok()?;
         let at = choices.below(file.device.len() as u64) as usize;
         file.bad.insert(at / SECTOR);
         Some(path)
     }
 
-    /// Flip a bit of a segment that was synced. Returns the file.
-    pub fn rot(&mut self, value: u64) -> Option<Arc<str>> {
+    /// A synced file whose name ends so is gone. Returns which.
+    pub fn lose_one(&mut self, ending: &str, value: u64) -> Option<Arc<str>> {
+        let mut choices = Choices::new(value, "lost", 0);
+        let path = self.synced(ending, &mut choices)?;
+        self.lose(&path);
+        Some(path)
+    }
+
+    /// Flip a bit of a synced file whose name ends so. Returns which.
+    pub fn rot(&mut self, ending: &str, value: u64) -> Option<Arc<str>> {
         let mut choices = Choices::new(value, "rot", 0);
-        let path = self.synced_segment(&mut choices)?;
+        let path = self.synced(ending, &mut choices)?;
         let file = self.store.existing(&path).ok()?;
         let at = choices.below(file.device.len() as u64) as usize;
         let bit = 1 << choices.below(8);

@@ -158,6 +158,12 @@ impl Store {
         names.collect()
     }
 
+    /// Another segment.
+    pub fn another_segment(&self, name: &str) -> Option<Arc<str>> {
+        let other = |path: &&Arc<str>| path.ends_with(".log") && &***path != name;
+        self.files.keys().find(other).cloned()
+    }
+
     /// Another segment that holds something, for a segment.
     pub fn other_segment(&self, name: &str) -> Option<Arc<str>> {
         let other = |(path, file): &(&Arc<str>, &Arc<File>)| {

@@ -4,7 +4,7 @@
 macro_rules! kinds {
     ($(#[$doc:meta])* $kind:ident { $($(#[$what:meta])* $name:ident = $text:literal;)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $kind { $($(#[$what])* $name),* }
 
         impl $kind {
@@ -53,6 +53,24 @@ kinds! {
     LatentSector = "latent-sector-error";
     /// A write to a segment lands in another segment.
     MisdirectedWrite = "misdirected-write";
+    /// A folder cannot be listed, once.
+    ListError = "list-error";
+    /// A file cannot be renamed, once.
+    RenameError = "rename-error";
+    /// A folder's entries are not made durable, once.
+    SyncDirError = "sync-dir-error";
+    /// A file cannot be removed, once.
+    UnlinkError = "unlink-error";
+    /// A folder cannot be removed, once.
+    RemoveDirError = "remove-dir-error";
+    /// A file cannot be made longer, once.
+    GrowthError = "growth-error";
+    /// Every operation takes many times as long for a while.
+    SlowDisk = "slow-disk";
+    /// A bit of a segment's side file flips.
+    SealRot = "seal-rot";
+    /// A segment's side file is gone.
+    SealLost = "seal-lost";
     /// The next start cannot read a journal, once.
     BootReadError = "boot-read-error";
     /// The files of one partition cannot be written for a while.
@@ -70,6 +88,8 @@ kinds! {
     Ending {
     /// A bit of a journal flips.
     JournalRot = "journal-rot";
+    /// A bit of a journal flips while the broker runs on it; it is stopped a while later.
+    JournalRotInUse = "journal-rot-in-use";
     /// A journal is gone.
     JournalLost = "journal-lost";
     /// A journal was written by a newer build.

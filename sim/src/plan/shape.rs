@@ -3,9 +3,10 @@
 
 use super::{Choices, Ending, Fault, FaultKind, Plan, Topic};
 
-/// Faults happen in this span, microseconds.
-const CHAOS_FROM_US: u64 = 200_000;
-const CHAOS_TO_US: u64 = 4_000_000;
+/// Three faults of four happen in this span, from the first start on, microseconds. The fourth comes later,
+/// when retention looks for the first time and after.
+const EARLY_US: u64 = 4_000_000;
+const LATE_US: u64 = 12_000_000;
 
 fn draw(seed: u64, dimension: &str) -> Choices {
     Choices::new(seed, dimension, 0)
@@ -53,11 +54,20 @@ fn faults_of(seed: u64, kind: FaultKind) -> Vec<Fault> {
         | FaultKind::SyncError
         | FaultKind::ShortWrite
         | FaultKind::BootReadError
-        | FaultKind::MisdirectedWrite => choice.below(2),
+        | FaultKind::MisdirectedWrite
+        | FaultKind::ListError
+        | FaultKind::RenameError
+        | FaultKind::SyncDirError
+        | FaultKind::GrowthError
+        | FaultKind::SealRot
+        | FaultKind::SealLost => choice.below(2),
         _ => choice.between(1, 3),
     };
     let fault = |_| Fault {
-        at_us: choice.between(CHAOS_FROM_US, CHAOS_TO_US),
+        at_us: match choice.chance(3, 4) {
+            true => choice.below(EARLY_US),
+            false => choice.between(EARLY_US, LATE_US),
+        },
         kind,
         value: choice.below(1 << 32),
     };

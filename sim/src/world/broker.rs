@@ -34,7 +34,7 @@ impl World {
             scheduled: vec![false; count],
             timers: vec![u64::MAX; count],
             conns: BTreeMap::new(),
-            excused: false,
+            failed: Vec::new(),
             moving: false,
             over: 0,
             stopping: false,

@@ -10,6 +10,8 @@ use crate::plan::{Choices, Ending, Plan};
 /// The broker stands idle this long before, so that its last block is attested: damage to one that
 /// is not is outside the contract (design.md section 3).
 const QUIET_US: u64 = 200_000;
+/// A broker goes on for up to so long on a damaged journal, which it reads only at a start.
+const IN_USE_US: u64 = 8_000_000;
 /// A header page: where the version stands, and the checksum over the bytes before it.
 const VERSION_AT: usize = 11;
 const CRC_AT: usize = 54;
@@ -25,6 +27,8 @@ pub struct State {
 enum Stage {
     Before,
     Quiet,
+    /// This file of the running broker is damaged.
+    InUse(String),
     /// The damage is done: this file had these bytes. The broker has refused so many times.
     Damaged(Ending, String, Option<Bytes>, u32),
     Over,
@@ -48,6 +52,11 @@ impl State {
         self.stage == Stage::Over
     }
 
+    /// What was read is judged: no fault of the plan follows.
+    pub fn has_begun(&self) -> bool {
+        self.stage != Stage::Before
+    }
+
     /// The damage is done, and the broker has not decided yet.
     pub fn is_on(&self) -> bool {
         matches!(self.stage, Stage::Damaged(..))
@@ -67,16 +76,22 @@ impl World {
         if self.broker.is_none() || self.paused_until > self.now_us {
             return self.at(self.now_us + QUIET_US, Event::Ending);
         }
+        if let Stage::InUse(file) = self.ending.stage.clone() {
+            self.stop_broker();
+            return self.damaged_by(Ending::JournalRotInUse, file);
+        }
         let Some((kind, value)) = self.ending.wanted.take() else {
             return;
         };
         self.keep_audit();
-        self.stop_broker();
+        if kind != Ending::JournalRotInUse {
+            self.stop_broker();
+        }
         let mut choices = Choices::new(value, "ending", 0);
         let shard = choices.below(u64::from(self.wanted));
         let file = format!("journal/shard-{shard}.ring");
         match kind {
-            Ending::JournalRot => self.disk.change(&file, &mut |bytes| {
+            Ending::JournalRot | Ending::JournalRotInUse => self.disk.change(&file, &mut |bytes| {
                 let page = choices.below(bytes.len() as u64 / PAGE) * PAGE;
                 let at = page as usize + choices.below(512) as usize;
                 bytes[at] ^= 1 << choices.below(8);
@@ -91,6 +106,15 @@ impl World {
             }),
         }
         self.mark(kind.name());
+        if kind == Ending::JournalRotInUse {
+            self.ending.stage = Stage::InUse(file);
+            return self.at(self.now_us + value % IN_USE_US, Event::Ending);
+        }
+        self.damaged_by(kind, file);
+    }
+
+    /// The broker is stopped and its file is damaged.
+    fn damaged_by(&mut self, kind: Ending, file: String) {
         let bytes = self.disk.bytes(&file);
         self.ending.stage = Stage::Damaged(kind, file, bytes, 0);
     }

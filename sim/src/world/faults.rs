@@ -1,14 +1,17 @@
 //! Faults as they strike.
 
-use seedlog_core::disk::{DiskError, DiskRequest, DiskResult};
+use seedlog_core::disk::{DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
 use super::{Event, World};
-use crate::disk::{path_of, BadRead};
+use crate::disk::path_of;
 use crate::draws::{keyed, Draws};
 use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
 use crate::trace::{Actor, Kind};
+
+/// A broker's first look at what retention takes comes no earlier.
+const RETENTION_US: u64 = 5_000_000;
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
@@ -123,7 +126,7 @@ impl World {
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {
-        if self.audit.is_some() {
+        if self.audit.is_some() || self.ending.has_begun() {
             return;
         }
         let Fault { kind, value, .. } = fault;
@@ -131,6 +134,9 @@ impl World {
             .event(Actor::World, Kind::Fault, (kind.name(), value), || {
                 format!("{} {value}", kind.name())
             });
+        if fault.at_us >= RETENTION_US {
+            self.mark("late-fault");
+        }
         match fault.kind {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
@@ -163,11 +169,9 @@ impl World {
                 let client = fault.value as usize % self.clients.len();
                 self.lose_connection(client);
             }
-            FaultKind::WriteError => self.disk.fail_write = Some(DiskError::Io),
-            FaultKind::ShortWrite => self.disk.fail_write = Some(DiskError::Short(0)),
-            FaultKind::SyncError => self.disk.fail_sync = true,
             FaultKind::DiskFull => {
-                self.disk.full = true;
+                let levels = [0, 0, 2_000, 10_000, 40_000];
+                self.disk.room = Some(levels[(fault.value >> 24) as usize % levels.len()]);
                 self.at(
                     self.now_us + 100_000 + fault.value % 700_000,
                     Event::DiskFreed,
@@ -175,10 +179,19 @@ impl World {
             }
             FaultKind::Stall => {
                 self.mark("stall");
-                self.stall(10_000 + fault.value % 300_000);
+                let us = match (fault.value >> 20) % 6 {
+                    0 => 600_000 + fault.value % 2_000_000,
+                    _ => 10_000 + fault.value % 300_000,
+                };
+                self.stall(us);
+            }
+            FaultKind::SlowDisk => {
+                self.mark("slow-disk");
+                let until = self.now_us + 50_000 + fault.value % 800_000;
+                self.slow = (until, 10 + (fault.value >> 20) % 90);
             }
             FaultKind::BitRot => {
-                if let Some(path) = self.disk.rot(fault.value) {
+                if let Some(path) = self.disk.rot(".log", fault.value) {
                     self.trace.event(Actor::Disk, Kind::Damage, &path, || {
                         format!("rot in {path}")
                     });
@@ -193,11 +206,20 @@ impl World {
                 });
                 self.damaged.extend(path.as_deref().and_then(part_of));
             }
-            FaultKind::MisdirectedWrite => self.disk.misdirect = true,
-            FaultKind::BootReadError => self.disk.bad_boot_read = true,
-            FaultKind::ReadError => self.disk.bad_read = Some(BadRead::Error),
-            FaultKind::ShortRead => self.disk.bad_read = Some(BadRead::Short),
-            FaultKind::MisdirectedRead => self.disk.bad_read = Some(BadRead::Misdirected),
+            FaultKind::SealRot => {
+                if let Some(path) = self.disk.rot(".seal", fault.value) {
+                    self.damaged.extend(part_of(&path));
+                    self.mark("seal-rot");
+                }
+            }
+            FaultKind::SealLost => {
+                if let Some(path) = self.disk.lose_one(".seal", fault.value) {
+                    self.damaged.extend(part_of(&path));
+                    self.lost.insert(path.to_string());
+                    self.mark("seal-lost");
+                }
+            }
+            kind => self.disk.arm(kind, fault.value),
         }
     }
 }

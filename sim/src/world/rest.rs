@@ -103,7 +103,8 @@ impl World {
         if let Some(stray) = strays.find(|path| !excused(path)) {
             return Some(format!("nobody knows {stray}"));
         }
-        let mut gone = known.iter().filter(|path| !found.contains(path.as_str()));
+        let there = |path: &str| found.contains(path) || self.lost.contains(path);
+        let mut gone = known.iter().filter(|path| !there(path));
         gone.next().map(|path| format!("{path} is not there"))
     }
 }

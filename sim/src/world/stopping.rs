@@ -1,10 +1,11 @@
-//! A clean stop: every call the broker had heard is answered, and what the shards held is
-//! there even after a power cut.
+//! How a broker ends. It halts for what failed it in this life, and for nothing else. After a clean stop every
+//! call that it had heard is answered, and what the shards held is there even after a power cut.
 
-use seedlog_core::contract::Input;
+use seedlog_core::contract::{Halt, Input};
 use seedlog_core::shard::Shard;
 
 use super::{Event, World};
+use crate::disk::concerns;
 
 /// A clean stop takes no longer, whatever the disk is at.
 const STOP_WITHIN_US: u64 = 10_000_000;
@@ -56,6 +57,36 @@ impl World {
         self.mark("stopped-cleanly");
         let life = self.life;
         self.at(self.now_us + ANSWERS_US, Event::Stopped { life });
+    }
+
+    /// A shard's reason to halt names what it failed at, and there a fault did strike it in this life.
+    fn may_halt(&self, shard: usize, reason: &str) -> bool {
+        let name = reason.split(": ").next().unwrap_or_default();
+        let broker = self.broker.as_ref();
+        let mut failed = broker.iter().flat_map(|broker| &broker.failed);
+        failed.any(|(of, request)| *of == shard && concerns(request, name))
+    }
+
+    pub(super) fn halted(&mut self, shard: usize, halt: Halt) {
+        if let (Halt::Fatal(reason), true) = (&halt, self.ending.is_on()) {
+            return self.refused(reason);
+        }
+        match halt {
+            Halt::Clean if self.is_stopping() => return self.halted_cleanly(),
+            Halt::Again => {
+                let last = self.broker.as_mut().is_none_or(|broker| {
+                    broker.over += 1;
+                    broker.over == broker.shards.len()
+                });
+                if !last {
+                    return;
+                }
+                self.mark("resharded");
+            }
+            Halt::Fatal(reason) if self.may_halt(shard, &reason) => self.mark("halt"),
+            halt => self.history.violate("halt", format!("{halt:?}")),
+        }
+        self.stop_broker();
     }
 
     pub(super) fn stopped(&mut self) {
