@@ -12,9 +12,10 @@ use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
 use seedlog_net::server::Connection as Server;
 
-use crate::client::Client;
+use crate::check::history::{History, Part};
 use crate::disk::SimDisk;
-use crate::history::{History, Part};
+use crate::draws::Draws;
+use crate::load::client::Client;
 use crate::plan::{Choices, Fault, Plan};
 use crate::report::{Report, Rolling};
 use crate::run::Watch;
@@ -126,7 +127,9 @@ pub struct World {
     stalled_until: u64,
     paused_until: u64,
     clients: Vec<Client>,
-    next_conn: u64,
+    draws: Draws,
+    /// Connections that each client has made.
+    connections: Vec<u64>,
     link_free: BTreeMap<(ConnId, bool), u64>,
     topics: Vec<(u32, Vec<(String, Option<String>)>)>,
     created: bool,
@@ -145,7 +148,6 @@ pub struct World {
     choices: Choices,
     latency: Choices,
     oracle: Choices,
-    work_time: Choices,
     acks_at_oracle: u64,
     hash: Rolling,
     /// What clients did and saw.
@@ -219,7 +221,8 @@ impl World {
             last_done: BTreeMap::new(),
             stalled_until: 0,
             paused_until: 0,
-            next_conn: 0,
+            draws: Draws::new(seed),
+            connections: vec![0; plan.clients + 1],
             link_free: BTreeMap::new(),
             topics,
             created: false,
@@ -234,7 +237,6 @@ impl World {
             choices: Choices::new(seed, "world", 0),
             latency: Choices::new(seed, "latency", 0),
             oracle: Choices::new(seed, "oracle", 0),
-            work_time: Choices::new(seed, "work", 0),
             acks_at_oracle: 0,
             hash: Rolling(seed),
             history,
@@ -371,7 +373,7 @@ impl World {
     }
 
     fn deliver(&mut self, shard: usize, input: Input) {
-        let delay = self.latency.below(200);
+        let delay = self.draws.of("turn", shard as u64).below(200);
         let Some(broker) = &mut self.broker else {
             return;
         };
@@ -400,10 +402,10 @@ impl World {
             return self.at(self.paused_until, Event::Turn { life, shard });
         }
         let now = self.now();
-        let size = if self.choices.chance(1, 3) {
-            1
-        } else {
-            self.choices.between(1, 16)
+        let mut choice = self.draws.of("inputs", shard as u64);
+        let size = match choice.chance(1, 3) {
+            true => 1,
+            false => choice.between(1, 16),
         };
         let Some(broker) = &mut self.broker else {
             return;
@@ -480,7 +482,7 @@ impl World {
             self.at(done, Event::Disk { life, shard, op });
         }
         for job in out.work {
-            let done = self.now_us + self.work_time.between(20, 3_000);
+            let done = self.now_us + self.draws.of("work", shard as u64).between(20, 3_000);
             self.at(done, Event::Work { life, shard, job });
         }
         for (to, message) in out.neighbours {
@@ -489,7 +491,7 @@ impl World {
                 ConnId(u64::MAX - from.0 as u64 * 64 - u64::from(to.0)),
                 true,
             );
-            let time = self.in_order(key, 1, 60);
+            let time = self.in_order("neighbour", key, (1, 60));
             let input = Input::Neighbour { from, message };
             self.at(
                 time,
@@ -514,7 +516,7 @@ impl World {
             server.reply(call, response);
             let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
             self.deliver(shard, Input::Sent { conn, bytes: held });
-            let time = self.in_order((conn, true), 50, 1_500);
+            let time = self.in_order("to-client", (conn, true), (50, 1_500));
             self.at(
                 time,
                 Event::ToClient {
@@ -585,8 +587,13 @@ impl World {
     }
 
     /// A time after the last message on this link: links do not reorder.
-    fn in_order(&mut self, link: (ConnId, bool), low: u64, high: u64) -> u64 {
-        let time = self.now_us + self.latency.between(low, high);
+    fn in_order(
+        &mut self,
+        site: &'static str,
+        link: (ConnId, bool),
+        (low, high): (u64, u64),
+    ) -> u64 {
+        let time = self.now_us + self.draws.of(site, link.0 .0).between(low, high);
         let free = self.link_free.entry(link).or_default();
         *free = time.max(*free + 1);
         *free

@@ -57,7 +57,7 @@ impl World {
         for shard in std::mem::take(&mut self.sync_lost) {
             self.lose_loose(Some(shard));
         }
-        let after = self.choices.between(10_000, 200_000);
+        let after = self.draws.of("restart", 0).between(10_000, 200_000);
         self.at(self.now_us + after, Event::Restart);
     }
 

@@ -7,7 +7,8 @@ use seedlog_net::server::{Call, Connection as Server};
 
 use super::broker::LIMITS;
 use super::{Event, World, OP_TIMEOUT_US};
-use crate::client::{Client, Op, Role};
+use crate::draws;
+use crate::load::client::{Client, Op, Role};
 use crate::plan::Plan;
 
 /// The clients of a plan, and one more that keeps topics of its own.
@@ -102,7 +103,8 @@ impl World {
             return self.maybe_audit();
         }
         if self.clients[number].conn.is_none() && !self.connect(number) {
-            let later = self.choices.between(5_000, 50_000);
+            let mut later = self.draws.of("reconnect", number as u64);
+            let later = later.between(5_000, 50_000);
             return self.at(self.now_us + later, Event::Act { client: number });
         }
         let now = self.now();
@@ -136,7 +138,7 @@ impl World {
         client.attempt += 1;
         let attempt = client.attempt;
         if let Some(conn) = client.conn {
-            let time = self.in_order((conn, false), 50, 1_500);
+            let time = self.in_order("to-server", (conn, false), (50, 1_500));
             self.at(time, Event::ToServer { conn, bytes });
         }
         self.at(
@@ -149,12 +151,14 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, number: usize) -> bool {
-        let shard = self.choices.below(u64::from(self.wanted)) as usize;
-        let conn = ConnId(self.next_conn);
+        let n = self.connections[number];
+        let conn = ConnId((number as u64) << 32 | n);
         let Some(broker) = self.broker.as_mut().filter(|broker| !broker.stopping) else {
             return false;
         };
-        self.next_conn += 1;
+        self.connections[number] += 1;
+        let mut home = draws::keyed(self.plan.seed, "home", number as u64, n);
+        let shard = home.below(u64::from(self.wanted)) as usize;
         broker.conns.insert(
             conn,
             (number, shard, Server::new("sim".into(), 9092, LIMITS)),
@@ -197,7 +201,7 @@ impl World {
             .as_ref()
             .and_then(|broker| broker.conns.get(&conn))
             .map(|row| row.1);
-        let late = self.choices.chance(1, 2);
+        let late = self.draws.of("hangup", number as u64).chance(1, 2);
         if let Some(shard) = shard {
             // Half of the time the broker learns of it only after it took what was in flight.
             if !late {

@@ -11,9 +11,9 @@ use seedlog_core::shard::Shard;
 
 use super::audit::Fork;
 use super::World;
-use crate::client::topic_name;
+use crate::check::history::Part;
 use crate::disk::SimDisk;
-use crate::history::Part;
+use crate::load::client::topic_name;
 use crate::run::Watch;
 
 /// A producer's batch: first and last sequence, base offset, offset after it.

@@ -4,8 +4,8 @@ use seedlog_core::disk::{DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
 use super::{path_of, Event, World};
+use crate::check::history::Part;
 use crate::disk::BadRead;
-use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
 
 /// The partition whose file this is.

@@ -12,8 +12,9 @@ use seedlog_core::work::plain;
 use seedlog_net::client::Connection;
 use seedlog_net::records::{self, Record};
 
-use crate::churn::{Churn, Step};
-use crate::history::{History, Part};
+use crate::check::history::{History, Part};
+use crate::draws::Draws;
+use crate::load::keeper::{Churn, Step};
 use crate::plan::{Choices, Plan};
 
 /// What a client is for.
@@ -118,8 +119,7 @@ pub struct Client {
     sequences: BTreeMap<Part, i32>,
     /// Where to read on; true if a read led there.
     positions: BTreeMap<Part, (i64, bool)>,
-    choices: Choices,
-    times: Choices,
+    draws: Draws,
     next_value: u64,
     /// What it keeps, if it is a keeper.
     pub churn: Churn,
@@ -156,8 +156,7 @@ impl Client {
             next_order: 0,
             sequences: BTreeMap::new(),
             positions: BTreeMap::new(),
-            choices: Choices::new(seed, "client", number),
-            times: Choices::new(seed, "client-times", number),
+            draws: Draws::new(seed),
             next_value: (number + 1) << 32,
             churn: Churn::new(seed),
             loose: plan.loose_topic(),
@@ -169,7 +168,12 @@ impl Client {
         if self.audited.is_some() {
             return 100;
         }
-        self.choices.between(100, 16_000)
+        self.draw("think").between(100, 16_000)
+    }
+
+    /// Its next choice at this site.
+    fn draw(&mut self, site: &'static str) -> Choices {
+        self.draws.of(site, self.number)
     }
 
     /// Offsets of a partition from `durable` on are void.
@@ -193,9 +197,10 @@ impl Client {
             let ops = orders.iter().filter_map(|order| self.again.remove(order));
             return ops.collect();
         }
-        let many = self.producer.is_some() && self.choices.chance(1, 6);
+        let mut choice = self.draw("at-once");
+        let many = self.producer.is_some() && choice.chance(1, 6);
         let count = match many {
-            true => self.choices.between(2, IN_FLIGHT_MAX).min(self.left),
+            true => choice.between(2, IN_FLIGHT_MAX).min(self.left),
             false => 1,
         };
         self.left -= count;
@@ -210,8 +215,9 @@ impl Client {
             let request = self.churn.request(&step);
             return Op::Keep(step, request);
         }
-        let topic = self.choices.below(topics.len() as u64) as usize;
-        let mut part = (topic, self.choices.below(u64::from(topics[topic])) as i32);
+        let mut choice = self.draw("operation");
+        let topic = choice.below(topics.len() as u64) as usize;
+        let mut part = (topic, choice.below(u64::from(topics[topic])) as i32);
         if self.loose == Some(topic) && self.role == (Role::Producer { idempotent: true }) {
             part = (1, part.1 % topics[1] as i32);
         }
@@ -220,20 +226,20 @@ impl Client {
         match self.role {
             Role::Producer { idempotent: true } if self.producer.is_none() => Op::InitProducerId,
             Role::Producer { .. } => self.produce(part, known.max_acked, wall_ms),
-            Role::Consumer | Role::Keeper => match self.choices.below(40) {
+            Role::Consumer | Role::Keeper => match choice.below(40) {
                 0 => {
                     // Now and then everything that was there when it asked.
-                    let all = self.choices.chance(1, 4);
+                    let all = choice.chance(1, 4);
                     let bound = known_end.max(0) as u64;
                     let to = match all {
                         true => bound as i64,
-                        false => self.choices.below(bound / 2 + 1) as i64,
+                        false => choice.below(bound / 2 + 1) as i64,
                     };
                     // It may take effect even if its answer is never heard.
                     known.deleted_to = known.deleted_to.max(to);
                     Op::Trim { part, to }
                 }
-                1..=3 if self.times.chance(1, 2) => Op::Time {
+                1..=3 if choice.chance(1, 2) => Op::Time {
                     part,
                     timestamp: self.some_time(wall_ms),
                     acked_before: known.max_acked,
@@ -260,8 +266,9 @@ impl Client {
 
     /// A time of the run, or one that imported records have.
     fn some_time(&mut self, wall_ms: i64) -> i64 {
-        let ago = self.times.below(10_000) as i64;
-        match self.times.below(6) {
+        let mut choice = self.draw("time");
+        let ago = choice.below(10_000) as i64;
+        match choice.below(6) {
             0 => -3,
             1 | 2 => wall_ms - 30 * 86_400_000 - ago,
             3 => wall_ms + 60_000 - ago,
@@ -270,12 +277,13 @@ impl Client {
     }
 
     fn produce(&mut self, part: Part, acked_before: i64, wall_ms: i64) -> Op {
-        let count = self.choices.between(1, 4);
+        let mut choice = self.draw("batch");
+        let count = choice.between(1, 4);
         // One batch in twelve brings in old records, or comes from a clock that is a little ahead;
         // one partition in three of the first topic is filled with old records only.
         let sent_ms = wall_ms;
         let import = part.0 == 0 && part.1 % 3 == 1;
-        let wall_ms = match self.choices.below(24) {
+        let wall_ms = match choice.below(24) {
             old if import || old == 0 => wall_ms - 30 * 86_400_000,
             1 => wall_ms + 60_000,
             _ => wall_ms,
@@ -286,7 +294,7 @@ impl Client {
             let value = self.next_value;
             self.next_value += 1;
             let mut bytes = value.to_be_bytes().to_vec();
-            bytes.resize(8 + self.choices.below(900) as usize, b'.');
+            bytes.resize(8 + choice.below(900) as usize, b'.');
             values.push(value);
             // Neither all the same, nor in order.
             let timestamp = wall_ms + (value * 7 % 5) as i64;

@@ -11,8 +11,8 @@ use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::Uuid;
 use seedlog_net::records::{self, Record};
 
-use crate::client::values;
-use crate::plan::Choices;
+use crate::draws::Draws;
+use crate::load::client::values;
 
 /// A batch of the topics that have a bound may not be larger.
 const LARGEST: usize = 400;
@@ -52,7 +52,7 @@ pub enum Flaw {
 /// The client's model of its topic.
 #[derive(Clone, Debug)]
 pub struct Churn {
-    choices: Choices,
+    draws: Draws,
     name: u64,
     /// The topic as it must be, if it exists: values acknowledged, by partition.
     topic: Option<Vec<Vec<u64>>>,
@@ -70,7 +70,7 @@ impl Churn {
     /// Of a seed.
     pub fn new(seed: u64) -> Churn {
         Churn {
-            choices: Choices::new(seed, "churn", 0),
+            draws: Draws::new(seed),
             name: 0,
             topic: None,
             removed: false,
@@ -90,7 +90,7 @@ impl Churn {
         if std::mem::replace(&mut self.pending, false) {
             self.go_on_elsewhere();
         }
-        let choices = &mut self.choices;
+        let mut choices = self.draws.of("keeper", 0);
         let count = self.topic.as_ref().map_or(1, Vec::len);
         // Now and then one beyond the last.
         let index = choices.below(count as u64 + 1) as u32;
@@ -157,7 +157,7 @@ impl Churn {
                 }],
             }),
             Step::Read(index) => {
-                let mut request = crate::client::fetch_request((0, *index as i32), 0, 0);
+                let mut request = crate::load::client::fetch_request((0, *index as i32), 0, 0);
                 request.max_bytes = 1 << 20;
                 request.topics[0].topic = topic;
                 request.topics[0].partitions[0].max_bytes = 1 << 20;

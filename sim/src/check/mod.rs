@@ -1,0 +1,3 @@
+//! Checks that see only what clients see.
+
+pub mod history;
