@@ -13,6 +13,7 @@ use seedlog_core::work::{self, WorkJob};
 use seedlog_net::server::Connection as Server;
 
 use crate::check::history::{History, Part};
+use crate::check::troubles::Troubles;
 use crate::disk::SimDisk;
 use crate::draws::Draws;
 use crate::load::client::Client;
@@ -20,7 +21,6 @@ use crate::plan::{Choices, Fault, Plan};
 use crate::report::{Report, Rolling};
 use crate::run::Watch;
 
-const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
 /// A shard's task takes its turn at most about this late.
@@ -77,6 +77,7 @@ enum Event {
     Act {
         client: usize,
     },
+    /// The newest request of a client should have been answered.
     Timeout {
         client: usize,
         attempt: u64,
@@ -134,8 +135,9 @@ pub struct World {
     topics: Vec<(u32, Vec<(String, Option<String>)>)>,
     created: bool,
     audit: Option<BTreeMap<Part, Audit>>,
-    /// Partitions of which a stored range was damaged: it may be unreadable.
-    damaged: BTreeSet<Part>,
+    troubles: Troubles,
+    /// When the broker began to start, if it does not serve yet.
+    starts_since: Option<u64>,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
@@ -198,6 +200,7 @@ impl World {
                 let part = history.part((topic, index as i32));
                 part.retention = topic == 0;
                 let by_time = broker::retains_by_time(seed, topic);
+                part.kept_bytes = (topic == 0 && !by_time).then_some(broker::KEPT_BYTES);
                 part.young_ms = by_time.then_some(broker::YOUNG_MS);
             }
         }
@@ -227,7 +230,8 @@ impl World {
             topics,
             created: false,
             audit: None,
-            damaged: BTreeSet::new(),
+            troubles: Troubles::default(),
+            starts_since: None,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
@@ -357,13 +361,7 @@ impl World {
                 bytes,
             } => self.at_client(client, conn, bytes),
             Event::Act { client } => self.act(client),
-            Event::Timeout { client, attempt } => {
-                if self.clients[client].attempt == attempt
-                    && !self.clients[client].waiting.is_empty()
-                {
-                    self.lose_connection(client);
-                }
-            }
+            Event::Timeout { client, attempt } => self.timed_out(client, attempt),
             Event::Fault(fault) => self.fault(fault),
             Event::DiskFreed => self.disk.full = false,
             Event::FolderMended => self.disk.broken = None,
@@ -536,7 +534,10 @@ impl World {
 
     fn note(&mut self, note: &Note) {
         match note {
-            Note::Ready => self.mark("ready"),
+            Note::Ready => {
+                self.mark("ready");
+                self.serves();
+            }
             Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
             Note::CannotRemove { .. } => self.mark("cannot-remove"),
@@ -614,9 +615,10 @@ impl World {
                 );
             }
             self.mark(name);
+            self.reaches(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
-            self.damaged.extend(faults::part_of(&path));
+            self.note_damage(&path);
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
     }
@@ -647,3 +649,4 @@ mod endings;
 mod faults;
 mod monitor;
 mod stopping;
+mod troubles;

@@ -3,6 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use seedlog_core::batch::{BatchHead, ATTRIBUTE_LOG_APPEND_TIME};
+use seedlog_core::error_code::ErrorCode;
+use seedlog_core::ids::Uuid;
+
+use super::answers::{is_allowed, Api, Why};
+use crate::load::records::Seen;
+
 /// A partition: (topic number, index).
 pub type Part = (usize, i32);
 
@@ -31,6 +38,29 @@ pub struct Partition {
     times: BTreeMap<i64, i64>,
     /// When each acknowledged record was first sent, where `young_ms` holds.
     sent_at: BTreeMap<i64, i64>,
+    /// Retention by size leaves so many bytes at least.
+    pub kept_bytes: Option<u64>,
+    /// Bytes of all batches that were ever sent, and of those acknowledged, by their first offset.
+    pub sent_bytes: u64,
+    sizes: BTreeMap<i64, u64>,
+    /// Highest log start that was told, and when.
+    pub started: (i64, u64),
+    /// Highest offset that was called out of range for a log start nobody was told of yet, and when.
+    claimed: (i64, u64),
+    /// Lookups to be judged once a later log start is told.
+    lookups: Vec<Lookup>,
+    /// Leader epochs of batches that were read, by their first offset.
+    epochs: BTreeMap<i64, i32>,
+    /// What nobody waited for an answer to.
+    pub unanswered: BTreeSet<u64>,
+}
+
+/// A lookup by time and its answer; offsets up to `acked` had been acknowledged when it was asked.
+#[derive(Clone, Copy, Debug)]
+struct Lookup {
+    timestamp: i64,
+    found: (i64, i64),
+    acked: i64,
 }
 
 impl Partition {
@@ -58,6 +88,17 @@ pub struct History {
     pub unknown: u64,
     /// The time, ms.
     pub now_ms: i64,
+    /// The same in microseconds of simulated time.
+    pub now_us: u64,
+    /// The broker's life.
+    pub life: u64,
+    /// The id of each topic as first told.
+    pub ids: BTreeMap<usize, Uuid>,
+    /// The highest leader epoch told, and in which life of the broker.
+    pub epoch: (i32, u64),
+    producer_ids: BTreeSet<i64>,
+    /// What happened, for the report.
+    pub marks: BTreeMap<&'static str, u64>,
     /// Where each process's last acknowledged send and last polled record stand.
     sent: BTreeMap<(u64, Part), i64>,
     polled: BTreeMap<(u64, Part), i64>,
@@ -68,6 +109,77 @@ impl History {
     pub fn violate(&mut self, rule: &'static str, what: String) {
         if self.violations.len() < 20 {
             self.violations.push((rule, what));
+        }
+    }
+
+    /// A topic has so many partitions from now on.
+    pub fn begins(&mut self, topic: usize, partitions: i32) {
+        for index in 0..partitions {
+            self.part((topic, index));
+        }
+    }
+
+    /// A topic is gone, or may be: nobody is owed anything of it.
+    pub fn forget(&mut self, topic: usize) {
+        self.partitions.retain(|part, _| part.0 != topic);
+        self.sent.retain(|(_, part), _| part.0 != topic);
+        self.polled.retain(|(_, part), _| part.0 != topic);
+        self.ids.remove(&topic);
+    }
+
+    /// Something worth counting happened.
+    pub fn mark(&mut self, name: &'static str) {
+        *self.marks.entry(name).or_default() += 1;
+    }
+
+    /// An answer is explained, or a failure.
+    pub fn judge(&mut self, api: Api, code: ErrorCode, why: &[Why], text: impl Fn() -> String) {
+        if !is_allowed(api, code, why) {
+            let text = format!("{api:?} {}: {} though {why:?}", text(), code.name());
+            self.violate("unexpected-answer", text);
+        }
+    }
+
+    /// An answer names the partitions that were asked for, in their order.
+    pub fn fits(
+        &mut self,
+        asked: impl Iterator<Item = i32> + Clone,
+        told: impl Iterator<Item = i32> + Clone,
+    ) -> bool {
+        let same = asked.clone().eq(told.clone());
+        if !same {
+            let (asked, told): (Vec<i32>, Vec<i32>) = (asked.collect(), told.collect());
+            let text = format!("partitions {asked:?} were asked for, {told:?} answered");
+            self.violate("answer-shape", text);
+        }
+        same
+    }
+
+    /// A topic has this id.
+    pub fn has_id(&mut self, topic: usize, id: Uuid) {
+        let known = *self.ids.entry(topic).or_insert(id);
+        if known != id || id.is_zero() {
+            self.violate("topic-id", format!("topic {topic}: {known:?}, then {id:?}"));
+        }
+    }
+
+    /// A leader epoch was told by the broker's present life.
+    pub fn has_epoch(&mut self, epoch: i32) {
+        let (known, life) = self.epoch;
+        if epoch < known || (life == self.life && epoch != known) {
+            let text = format!(
+                "epoch {epoch} after {known}, lives {life} and {}",
+                self.life
+            );
+            self.violate("leader-epoch", text);
+        }
+        self.epoch = (epoch.max(known), self.life);
+    }
+
+    /// A producer id was given out.
+    pub fn has_producer(&mut self, id: i64) {
+        if id < 0 || !self.producer_ids.insert(id) {
+            self.violate("producer-id", format!("{id} was given out twice"));
         }
     }
 
@@ -164,6 +276,9 @@ impl History {
         partition.acked.split_off(&durable);
         partition.seen.split_off(&durable);
         partition.times.split_off(&durable);
+        partition.epochs.split_off(&durable);
+        partition.sizes.split_off(&durable);
+        partition.lookups.clear();
         partition.max_acked = partition.max_acked.min(durable - 1);
         partition.max_end = partition.max_end.min(durable);
         for told in [&mut self.sent, &mut self.polled] {
@@ -187,9 +302,14 @@ impl History {
     }
 
     /// A consumer that asked for `from` was given these records.
-    pub fn read(&mut self, part: Part, from: i64, records: &[(i64, u64)]) {
+    pub fn read(&mut self, part: Part, from: i64, records: &[Seen]) {
         let mut next = None;
-        for (offset, value) in records {
+        for Seen {
+            offset,
+            value,
+            time,
+        } in records
+        {
             if next.is_none() && *offset > from {
                 self.violate(
                     "poll-skip",
@@ -204,8 +324,63 @@ impl History {
             }
             next = Some(offset + 1);
             self.stands(part, *offset, *value);
-            self.part(part).seen.insert(*offset);
+            let partition = self.part(part);
+            partition.seen.insert(*offset);
+            let known = *partition.times.entry(*offset).or_insert(*time);
+            if known != *time {
+                let text = format!("{part:?}@{offset}: is of {time}, was of {known}");
+                self.violate("wrong-time", text);
+            }
             self.reads += 1;
+        }
+    }
+
+    /// Batches with these heads were read: leader epochs rise with the offsets, and who stamps a record
+    /// is the topic's to say.
+    pub fn heads(&mut self, part: Part, heads: &[BatchHead], by_broker: bool) {
+        for head in heads {
+            let (base, epoch) = (head.base_offset, head.leader_epoch);
+            let epochs = &mut self.part(part).epochs;
+            let before = epochs.range(..base).next_back().map(|(_, epoch)| *epoch);
+            let after = epochs.range(base + 1..).next().map(|(_, epoch)| *epoch);
+            let known = *epochs.entry(base).or_insert(epoch);
+            let falls = before.is_some_and(|before| before > epoch)
+                || after.is_some_and(|after| after < epoch);
+            if known != epoch || falls {
+                let text = format!("{part:?}@{base}: {before:?}, {epoch} (was {known}), {after:?}");
+                self.violate("leader-epoch", text);
+            }
+            if (head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0) != by_broker {
+                let text = format!("{part:?}@{base}: attributes {}", head.attributes);
+                self.violate("wrong-time", text);
+            }
+        }
+    }
+
+    /// The end of a leader epoch was asked for and told: batches of it and of older ones lie below, those
+    /// of later ones do not.
+    pub fn epoch_end(&mut self, part: Part, asked: i32, (epoch, end): (i32, i64)) {
+        let (current, _) = self.epoch;
+        let partition = self.part(part);
+        let wrong = match epoch {
+            -1 => asked <= current,
+            epoch => {
+                // Of what is deleted only the broker knows.
+                let from = match partition.retention {
+                    true => i64::MAX,
+                    false => partition.deleted_to.max(partition.started.0),
+                };
+                let mut all = partition.epochs.iter();
+                let misplaced = all.any(|(base, of)| match *of <= asked {
+                    true => *base >= end,
+                    false => *base < end && *base >= from,
+                });
+                epoch > asked || misplaced
+            }
+        };
+        if wrong {
+            let text = format!("{part:?}: {asked} is said to be {epoch}, up to {end}");
+            self.violate("epoch-end", text);
         }
     }
 
@@ -231,21 +406,46 @@ impl History {
 
     /// The records of a produce acknowledged at `base` have these timestamps.
     pub fn dated(&mut self, part: Part, base: i64, times: &[i64]) {
-        let dated = (base..).zip(times.iter().copied());
-        self.part(part).times.extend(dated);
+        for (offset, time) in (base..).zip(times) {
+            let known = *self.part(part).times.entry(offset).or_insert(*time);
+            if known != *time {
+                let text = format!("{part:?}@{offset}: told {time}, was of {known}");
+                self.violate("wrong-time", text);
+            }
+        }
     }
 
     /// A client asked for the first record not older than `timestamp`, -3 for the youngest, and was
-    /// given `found`: offset and timestamp, or -1. Offsets up to `acked_before` had been acknowledged
-    /// when it asked, so all of them were there.
-    pub fn looked_up(&mut self, part: Part, timestamp: i64, found: (i64, i64), acked_before: i64) {
+    /// given `found`: offset and timestamp, or -1. Offsets up to `acked` had been acknowledged when it
+    /// asked, so all of them were there, unless retention had removed them.
+    pub fn looked_up(&mut self, part: Part, timestamp: i64, found: (i64, i64), acked: i64) {
+        let lookup = Lookup {
+            timestamp,
+            found,
+            acked,
+        };
+        let known = self.part(part);
+        match known.retention {
+            // Once a later log start is told, what lies above it is known to have been there.
+            true => known.lookups.push(lookup),
+            false => self.judge_lookup(part, lookup),
+        }
+    }
+
+    fn judge_lookup(&mut self, part: Part, lookup: Lookup) {
+        let Lookup {
+            timestamp,
+            found,
+            acked,
+        } = lookup;
         let (offset, time) = found;
         let known = self.part(part);
         let wanted = match timestamp {
             -3 => time,
             timestamp => timestamp,
         };
-        let there = |at: &i64| !known.retention && *at >= known.deleted_to && *at <= acked_before;
+        let from = known.deleted_to.max(known.started.0);
+        let there = |at: &i64| *at >= from && *at <= acked;
         let better = known.times.iter().find(|(at, other)| {
             let missed = offset < 0 || **at < offset;
             let younger = timestamp == -3 && **other > time;
@@ -262,34 +462,96 @@ impl History {
         self.violate("wrong-time", text);
     }
 
-    /// A client was told this log start: what was before it must be old, whatever its timestamps say
-    /// (KIP-937).
-    pub fn start(&mut self, part: Part, start: i64) {
+    /// A client that asked at `asked_us` was told this log start: it never goes back, and what was before
+    /// it was asked to be deleted, or retention may remove it: by time what is old, whatever its
+    /// timestamps say (KIP-937), by size what leaves enough.
+    pub fn start(&mut self, part: Part, start: i64, asked_us: u64) {
+        let now_us = self.now_us;
+        let partition = self.part(part);
+        let (told, told_us) = partition.started;
+        let (claimed, claimed_us) = partition.claimed;
+        let back = start < told && asked_us > told_us;
+        if back || (start < claimed && asked_us > claimed_us) {
+            let text = format!("{part:?}: starts at {start}, after {told}, {claimed}");
+            self.violate("H5", text);
+        }
+        if start > told {
+            self.part(part).started = (start, now_us);
+        }
+        self.may_start(part, start);
+        for lookup in std::mem::take(&mut self.part(part).lookups) {
+            self.judge_lookup(part, lookup);
+        }
+    }
+
+    fn may_start(&mut self, part: Part, start: i64) {
         let now_ms = self.now_ms;
         let partition = self.part(part);
-        let Some(young_ms) = partition.young_ms else {
-            return;
-        };
         let kept = partition.sent_at.split_off(&start);
         let gone = std::mem::replace(&mut partition.sent_at, kept);
         let deleted_to = partition.deleted_to;
+        if start <= deleted_to {
+            return;
+        }
+        if !partition.retention {
+            let text = format!("{part:?}: starts at {start}, only {deleted_to} was asked for");
+            return self.violate("lost-write", text);
+        }
+        let young_ms = partition.young_ms.unwrap_or(0);
         let young =
             |(offset, sent): &(&i64, &i64)| **offset >= deleted_to && now_ms - **sent < young_ms;
         if let Some((offset, sent)) = gone.iter().find(young) {
             let age = now_ms - sent;
             let text =
                 format!("{part:?}@{offset}: was sent {age} ms ago, the log starts at {start}");
+            return self.violate("retained-too-short", text);
+        }
+        let removed: u64 = partition.sizes.range(..start).map(|(_, size)| size).sum();
+        let left = partition.sent_bytes.saturating_sub(removed);
+        if partition.kept_bytes.is_some_and(|kept| left < kept) {
+            let text = format!("{part:?}: starts at {start}, at most {left} bytes are left");
             self.violate("retained-too-short", text);
         }
     }
 
-    /// OFFSET_OUT_OF_RANGE for an offset that had been told to exist.
+    /// A batch of so many bytes stands at `base`.
+    pub fn sized(&mut self, part: Part, base: i64, bytes: u64) {
+        self.part(part).sizes.insert(base, bytes);
+    }
+
+    /// OFFSET_OUT_OF_RANGE for an offset below the end: then the log starts behind it.
     pub fn out_of_range(&mut self, part: Part, offset: i64) {
+        let now_us = self.now_us;
         let partition = self.part(part);
-        let legal =
-            partition.retention || offset < partition.deleted_to || offset > partition.max_end;
-        if !legal {
-            self.violate("H5", format!("{part:?}: {offset} is out of range"));
+        if offset >= partition.claimed.0 {
+            partition.claimed = (offset + 1, now_us);
+        }
+        self.may_start(part, offset + 1);
+    }
+
+    /// DeleteRecords up to `to`, or to the end with -1, was asked for when `known` was the end, and is
+    /// done: this is the low watermark.
+    pub fn trimmed(&mut self, part: Part, (to, known): (i64, i64), low: i64, asked_us: u64) {
+        let asked = if to == -1 { known } else { to };
+        if low < asked {
+            let text = format!("{part:?}: {asked} was asked for, {low} is told");
+            self.violate("low-watermark", text);
+        }
+        self.start(part, low, asked_us);
+    }
+
+    /// Nothing failed in this run: what was sent without waiting for an answer (acks 0) is there. Where
+    /// records were deleted nobody can tell.
+    pub fn all_unanswered_are_there(&mut self) {
+        let whole = |part: &&Partition| !part.retention && part.deleted_to == 0;
+        let mut lost = Vec::new();
+        for (part, known) in self.partitions.iter().filter(|(_, known)| whole(known)) {
+            let missing = known.unanswered.iter();
+            let missing = missing.filter(|value| !known.offset_of.contains_key(value));
+            lost.extend(missing.map(|value| (*part, *value)));
+        }
+        if let Some((part, value)) = lost.first() {
+            self.violate("acks-0", format!("{part:?}: {value} never came"));
         }
     }
 
@@ -303,14 +565,8 @@ impl History {
         found: &BTreeSet<i64>,
         faulty: &BTreeSet<i64>,
     ) {
+        self.may_start(part, start);
         let partition = self.part(part).clone();
-        if start > partition.deleted_to && !partition.retention {
-            let asked = partition.deleted_to;
-            self.violate(
-                "lost-write",
-                format!("{part:?}: starts at {start}, only {asked} was asked for"),
-            );
-        }
         let lost = |offset: &&i64| {
             **offset >= start && !found.contains(offset) && !faulty.contains(offset)
         };

@@ -9,10 +9,14 @@ use bytes::Bytes;
 use seedlog_core::api::*;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::Uuid;
-use seedlog_net::records::{self, Record};
+use seedlog_net::records;
 
+use super::answered::Moment;
+use super::ops::{fetch_request, topic_name, KEPT_FROM};
+use super::records::{self as content, read_batches, Seen};
+use crate::check::answers::{Api, Why};
+use crate::check::history::{History, Part};
 use crate::draws::Draws;
-use crate::load::client::values;
 
 /// A batch of the topics that have a bound may not be larger.
 const LARGEST: usize = 400;
@@ -53,7 +57,7 @@ pub enum Flaw {
 #[derive(Clone, Debug)]
 pub struct Churn {
     draws: Draws,
-    name: u64,
+    name: usize,
     /// The topic as it must be, if it exists: values acknowledged, by partition.
     topic: Option<Vec<Vec<u64>>>,
     /// One of this name was removed.
@@ -81,12 +85,20 @@ impl Churn {
         }
     }
 
-    fn name(&self) -> String {
-        format!("churn-{}", self.name)
+    fn topic(&self) -> usize {
+        KEPT_FROM + self.name
     }
 
-    /// What to do next.
-    pub fn next_step(&mut self) -> Step {
+    fn name(&self) -> String {
+        topic_name(self.topic())
+    }
+
+    fn part(&self, index: u32) -> Part {
+        (self.topic(), index as i32)
+    }
+
+    /// What to do next. From the moment its removal is asked for, nothing of the topic is owed.
+    pub fn next_step(&mut self, history: &mut History) -> Step {
         if std::mem::replace(&mut self.pending, false) {
             self.go_on_elsewhere();
         }
@@ -118,6 +130,9 @@ impl Churn {
             _ => Step::Read(index),
         };
         self.pending = !matches!(step, Step::Describe | Step::Read(_));
+        if step == Step::Remove {
+            history.forget(self.topic());
+        }
         step
     }
 
@@ -157,7 +172,7 @@ impl Churn {
                 }],
             }),
             Step::Read(index) => {
-                let mut request = crate::load::client::fetch_request((0, *index as i32), 0, 0);
+                let mut request = fetch_request((0, *index as i32), 0, 0);
                 request.max_bytes = 1 << 20;
                 request.topics[0].topic = topic;
                 request.topics[0].partitions[0].max_bytes = 1 << 20;
@@ -202,72 +217,98 @@ impl Churn {
         self.name.is_multiple_of(2)
     }
 
-    /// The answer to a step. What is wrong with it?
-    pub fn answered(&mut self, step: &Step, response: &Response) -> Option<String> {
+    /// The answer to a step: it is judged, and the model goes on.
+    pub fn answered(
+        &mut self,
+        step: &Step,
+        response: &Response,
+        at: Moment,
+        history: &mut History,
+    ) {
         self.pending = false;
-        let (code, wanted) = match (step, response) {
+        let (api, code, model) = match (step, response) {
             (Step::Read(index), Response::Fetch(response)) => {
-                return self.read(*index, &response.topics[0].1[0])
+                let told = &response.topics[0].1[0];
+                let why = at.whys(self.judge_part(*index), Api::Fetch, self.part(*index));
+                history.judge(Api::Fetch, told.error, &why, || format!("{step:?}"));
+                if told.error == ErrorCode::None {
+                    self.read(*index, told, history);
+                }
+                return;
             }
             (Step::Describe, Response::Metadata(response)) => {
-                return self.described(&response.topics[0])
+                let told = &response.topics[0];
+                (Api::Metadata, told.error, self.judge_known())
             }
             (Step::Create(flaw), Response::CreateTopics(response)) => {
-                (response.topics[0].error, self.judge_create(*flaw))
+                let told = response.topics[0].error;
+                (Api::CreateTopics, told, self.judge_create(*flaw))
             }
             (Step::Grow(total), Response::CreatePartitions(response)) => {
-                (response.topics[0].1, self.judge_grow(*total))
+                let told = response.topics[0].1;
+                (Api::CreatePartitions, told, self.judge_grow(*total))
             }
             (Step::Remove, Response::DeleteTopics(response)) => {
-                (response.topics[0].1, self.judge_known())
+                let told = response.topics[0].1;
+                (Api::DeleteTopics, told, self.judge_known())
             }
-            (Step::Send(index, _, size), Response::Produce(response)) => {
-                let told = &response.topics[0].1[0];
-                let wanted = self.judge_send(*index, *size);
-                if (told.error, wanted) == (ErrorCode::None, ErrorCode::None) {
-                    let end = self.values(*index).map_or(0, Vec::len) as i64;
-                    if told.base_offset != end {
-                        let offset = told.base_offset;
-                        return Some(format!("{step:?} is at {offset}, not at {end}"));
-                    }
-                }
-                (told.error, wanted)
+            (Step::Send(index, value, size), Response::Produce(response)) => {
+                let told = response.topics[0].1[0].error;
+                let large = batch(*value, *size).len() > LARGEST;
+                (Api::Produce, told, self.judge_send(*index, large))
             }
-            _ => return Some(format!("{step:?} was answered {response:?}")),
+            _ => {
+                let text = format!("{step:?} was answered {response:?}");
+                return history.violate("answer-shape", text);
+            }
         };
-        if matches!(code, ErrorCode::RequestTimedOut) {
+        let why = at.whys(model, api, (self.topic(), 0));
+        let (name, topic) = (self.name(), &self.topic);
+        history.judge(api, code, &why, || format!("{name} {topic:?}: {step:?}"));
+        match code {
             // It may take effect yet.
-            self.go_on_elsewhere();
-            return None;
+            ErrorCode::RequestTimedOut => self.go_on_elsewhere(),
+            ErrorCode::None => self.took_effect(step, response, history),
+            _ if *step == Step::Remove && model == Why::Sound => self.go_on_elsewhere(),
+            _ => {}
         }
-        // Refused for the disk's sake: nothing has changed.
-        if code == ErrorCode::KafkaStorageError {
-            return None;
-        }
-        if code != wanted {
-            let (name, topic) = (self.name(), &self.topic);
-            let text = format!("{name} {topic:?}: {step:?}: {code:?}, not {wanted:?}");
-            self.go_on_elsewhere();
-            return Some(text);
-        }
-        if code == ErrorCode::None {
-            self.took_effect(step);
-        }
-        None
     }
 
-    fn took_effect(&mut self, step: &Step) {
-        match (step, &mut self.topic) {
-            (Step::Create(Flaw::No), topic) => {
+    fn took_effect(&mut self, step: &Step, response: &Response, history: &mut History) {
+        let number = self.topic();
+        match (step, response, &mut self.topic) {
+            (Step::Create(Flaw::No), _, topic) => {
                 self.made_again += u64::from(self.removed);
                 *topic = Some(vec![Vec::new(); 2]);
+                history.begins(number, 2);
             }
-            (Step::Grow(total), Some(topic)) => topic.resize(*total as usize, Vec::new()),
-            (Step::Remove, topic) => {
+            (Step::Grow(total), _, Some(topic)) => {
+                topic.resize(*total as usize, Vec::new());
+                history.begins(number, *total as i32);
+            }
+            (Step::Remove, _, topic) => {
                 self.removed = true;
                 *topic = None;
             }
-            (Step::Send(index, value, _), Some(topic)) => topic[*index as usize].push(*value),
+            (Step::Send(index, value, _), Response::Produce(response), Some(topic)) => {
+                let base = response.topics[0].1[0].base_offset;
+                let values = &mut topic[*index as usize];
+                let end = values.len() as i64;
+                values.push(*value);
+                if base != end {
+                    let text = format!("churn {number}: {step:?} is at {base}, not at {end}");
+                    history.violate("keeper", text);
+                }
+                history.acked((number, *index as i32), base, &[*value], end - 1);
+            }
+            (Step::Describe, Response::Metadata(response), topic) => {
+                let count = response.topics[0].partitions.len();
+                let wanted = topic.as_ref().map(Vec::len);
+                if Some(count) != wanted {
+                    let text = format!("churn {number}: {count} partitions, not {wanted:?}");
+                    history.violate("keeper", text);
+                }
+            }
             _ => {}
         }
     }
@@ -276,104 +317,78 @@ impl Churn {
         self.topic.as_ref()?.get(index as usize)
     }
 
-    fn judge_known(&self) -> ErrorCode {
+    fn judge_known(&self) -> Why {
         match self.topic {
-            Some(_) => ErrorCode::None,
-            None => ErrorCode::UnknownTopicOrPartition,
+            Some(_) => Why::Sound,
+            None => Why::Unknown,
         }
     }
 
-    fn judge_create(&self, flaw: Flaw) -> ErrorCode {
-        match (&self.topic, flaw) {
-            (Some(_), _) => ErrorCode::TopicAlreadyExists,
-            (None, Flaw::No | Flaw::OnlyLook) => ErrorCode::None,
-            (None, Flaw::NoPartition) => ErrorCode::InvalidPartitions,
-            (None, Flaw::TwoReplicas) => ErrorCode::InvalidReplicationFactor,
-            (None, Flaw::Config) => ErrorCode::InvalidConfig,
-        }
-    }
-
-    fn judge_grow(&self, total: u32) -> ErrorCode {
-        match &self.topic {
-            None => ErrorCode::UnknownTopicOrPartition,
-            Some(topic) if topic.len() >= total as usize => ErrorCode::InvalidPartitions,
-            Some(_) => ErrorCode::None,
-        }
-    }
-
-    fn judge_send(&self, index: u32, size: usize) -> ErrorCode {
+    fn judge_part(&self, index: u32) -> Why {
         match self.values(index) {
-            None => ErrorCode::UnknownTopicOrPartition,
-            Some(_) if self.bounded() && batch(0, size).len() > LARGEST => {
-                ErrorCode::MessageTooLarge
-            }
-            Some(_) => ErrorCode::None,
+            Some(_) => Why::Sound,
+            None => Why::Unknown,
         }
     }
 
-    fn described(&self, told: &TopicMetadata) -> Option<String> {
-        let wanted = self.topic.as_ref().map(Vec::len);
-        let count = match told.error {
-            ErrorCode::None => Some(told.partitions.len()),
-            ErrorCode::UnknownTopicOrPartition => None,
-            code => return Some(format!("{}: described as {code:?}", self.name())),
-        };
-        let text = || format!("{}: {count:?} partitions, not {wanted:?}", self.name());
-        (count != wanted).then(text)
+    fn judge_create(&self, flaw: Flaw) -> Why {
+        match (&self.topic, flaw) {
+            (Some(_), _) => Why::Exists,
+            (None, Flaw::No | Flaw::OnlyLook) => Why::Sound,
+            (None, Flaw::NoPartition) => Why::BadPartitions,
+            (None, Flaw::TwoReplicas) => Why::BadReplicas,
+            (None, Flaw::Config) => Why::BadConfig,
+        }
     }
 
-    fn read(&mut self, index: u32, told: &PartitionFetched) -> Option<String> {
-        let name = format!("{}-{index}", self.name());
-        let found = match told.error {
-            // A fault may have struck one of its files.
-            ErrorCode::KafkaStorageError => return None,
-            ErrorCode::UnknownTopicOrPartition => None,
-            ErrorCode::None => match values(&told.records, 0) {
-                Ok(found) => Some(found.into_iter().map(|(_, value)| value).collect()),
-                Err(reason) => return Some(format!("{name}: {reason}")),
-            },
-            code => return Some(format!("{name}: read as {code:?}")),
+    fn judge_grow(&self, total: u32) -> Why {
+        match &self.topic {
+            None => Why::Unknown,
+            Some(topic) if topic.len() >= total as usize => Why::BadPartitions,
+            Some(_) => Why::Sound,
+        }
+    }
+
+    fn judge_send(&self, index: u32, large: bool) -> Why {
+        match self.values(index) {
+            None => Why::Unknown,
+            Some(_) if self.bounded() && large => Why::TooLarge,
+            Some(_) => Why::Sound,
+        }
+    }
+
+    fn read(&mut self, index: u32, told: &PartitionFetched, history: &mut History) {
+        let part = self.part(index);
+        let seen = match read_batches(&told.records, 0, &mut |_| {}) {
+            Ok(seen) => seen,
+            Err(reason) => return history.violate("H2", format!("{part:?}: {reason}")),
         };
-        self.read_back += found.as_ref().map_or(0, Vec::len) as u64;
-        let wanted = self.values(index);
+        history.read(part, 0, &seen);
+        let found: Vec<u64> = seen.iter().map(|one: &Seen| one.value).collect();
+        self.read_back += found.len() as u64;
         // A fault may have struck one of its files further on.
-        let whole =
-            found.as_ref().map(|found: &Vec<u64>| found.len() as i64) == Some(told.high_watermark);
-        let same = match (&found, wanted) {
-            (Some(found), Some(wanted)) => {
-                wanted.starts_with(found)
-                    && wanted.len() as i64 == told.high_watermark
-                    && (whole || !found.is_empty())
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        let text = || {
-            format!(
-                "{name}: {found:?} up to {}, not {wanted:?}",
-                told.high_watermark
-            )
-        };
-        (!same).then(text)
+        let end = told.high_watermark;
+        let whole = found.len() as i64 == end;
+        let wanted = self.values(index);
+        let same = wanted.is_some_and(|wanted| {
+            wanted.starts_with(&found) && wanted.len() as i64 == end && (whole || !found.is_empty())
+        });
+        if !same {
+            let text = format!("{part:?}: {found:?} up to {end}, not {wanted:?}");
+            history.violate("keeper", text);
+        }
     }
 }
 
+/// A batch of one record of this size.
 fn batch(value: u64, size: usize) -> Bytes {
-    let mut bytes = value.to_be_bytes().to_vec();
-    bytes.resize(size, b'.');
-    let record = Record {
-        offset: 0,
-        timestamp: 1,
-        key: None,
-        value: Some(Bytes::from(bytes)),
-        headers: Vec::new(),
-    };
-    records::build(&[record], None)
+    records::build(&[content::record(value, 1, size)], None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::troubles::Troubles;
 
     fn created(error: ErrorCode) -> Response {
         Response::CreateTopics(CreateTopicsResponse {
@@ -408,49 +423,48 @@ mod tests {
         })
     }
 
+    fn told(churn: &mut Churn, step: &Step, response: &Response) -> usize {
+        let mut history = History::default();
+        let troubles = Troubles::default();
+        let at = Moment {
+            sent_us: 0,
+            now_us: 1_000,
+            troubles: &troubles,
+        };
+        churn.answered(step, response, at, &mut history);
+        history.violations.len()
+    }
+
     #[test]
     fn wrong_answers_are_seen() {
         let mut churn = Churn::new(1);
         let (none, unknown) = (ErrorCode::None, ErrorCode::UnknownTopicOrPartition);
-        assert!(churn
-            .clone()
-            .answered(&Step::Send(0, 1, 8), &sent(none, 0))
-            .is_some());
-        assert_eq!(
-            churn.answered(&Step::Create(Flaw::No), &created(none)),
-            None
+        let wrong = |churn: &Churn, step: Step, response: Response| {
+            assert!(told(&mut churn.clone(), &step, &response) > 0, "{step:?}");
+        };
+        wrong(&churn, Step::Send(0, 1, 8), sent(none, 0));
+        let create = Step::Create(Flaw::No);
+        assert_eq!(told(&mut churn, &create, &created(none)), 0);
+        wrong(&churn, create, created(none));
+        wrong(&churn, Step::Send(0, 1, 8), sent(none, 1));
+        wrong(&churn, Step::Send(0, 1, 8), sent(unknown, -1));
+        wrong(&churn, Step::Send(2, 1, 8), sent(none, 0));
+        wrong(&churn, Step::Send(0, 1, 900), sent(none, 0));
+        wrong(
+            &churn,
+            Step::Send(0, 1, 8),
+            sent(ErrorCode::KafkaStorageError, -1),
         );
-        for wrong in [
-            churn
-                .clone()
-                .answered(&Step::Create(Flaw::No), &created(none)),
-            churn.clone().answered(&Step::Send(0, 1, 8), &sent(none, 1)),
-            churn
-                .clone()
-                .answered(&Step::Send(0, 1, 8), &sent(unknown, -1)),
-            churn.clone().answered(&Step::Send(2, 1, 8), &sent(none, 0)),
-            churn
-                .clone()
-                .answered(&Step::Send(0, 1, 900), &sent(none, 0)),
-            churn
-                .clone()
-                .answered(&Step::Read(0), &fetched(1, vec![batch(9, 8)])),
-        ] {
-            assert!(wrong.is_some());
-        }
-        assert_eq!(churn.answered(&Step::Send(0, 1, 8), &sent(none, 0)), None);
-        assert_eq!(
-            churn.answered(&Step::Read(0), &fetched(1, vec![batch(1, 8)])),
-            None
-        );
+        wrong(&churn, Step::Read(0), fetched(1, vec![batch(9, 8)]));
+        assert_eq!(told(&mut churn, &Step::Send(0, 1, 8), &sent(none, 0)), 0);
+        let whole = fetched(1, vec![batch(1, 8)]);
+        assert_eq!(told(&mut churn, &Step::Read(0), &whole), 0);
         for (mark, records) in [(0, vec![]), (1, vec![]), (1, vec![batch(2, 8)])] {
-            assert!(churn
-                .answered(&Step::Read(0), &fetched(mark, records))
-                .is_some());
+            wrong(&churn, Step::Read(0), fetched(mark, records));
         }
         // What it never learned it does not hold against the broker.
         churn.pending = true;
-        churn.next_step();
+        churn.next_step(&mut History::default());
         assert_eq!((churn.name, &churn.topic), (1, &None));
     }
 }

@@ -10,6 +10,7 @@ use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
 use crate::disk::SimDisk;
+use crate::load::client::is_stamped;
 use crate::plan::{Choices, Plan};
 
 impl World {
@@ -18,6 +19,8 @@ impl World {
             return;
         }
         self.life += 1;
+        self.history.life = self.life;
+        self.starts_since = Some(self.now_us);
         let running = shards_to_run(self.wanted, &mut self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
@@ -49,6 +52,8 @@ impl World {
             return;
         }
         self.life += 1;
+        self.history.life = self.life;
+        self.starts_since = None;
         self.owed.clear();
         self.end_disk_ops();
         for client in 0..self.clients.len() {
@@ -90,6 +95,9 @@ impl World {
 /// in a segment begun so long before it.
 pub(super) const YOUNG_MS: i64 = 3000;
 
+/// What retention by size leaves, bytes.
+pub(super) const KEPT_BYTES: u64 = 40_000;
+
 /// Retention of topic number `topic` goes by time; the first one's goes by size in odd seeds.
 pub(super) fn retains_by_time(seed: u64, topic: usize) -> bool {
     topic == 0 && seed.is_multiple_of(2)
@@ -104,6 +112,7 @@ pub(super) fn configs(plan: &Plan, topic: usize) -> Vec<(String, Option<String>)
             &[("retention.ms", "4000"), ("segment.ms", "1000")]
         }
         0 => &[("retention.bytes", "40000")],
+        1 if is_stamped(plan.seed, topic) => &[("message.timestamp.type", "LogAppendTime")],
         _ if plan.loose_topic() == Some(topic) => match plan.seed % 2 {
             0 => &[("flush.messages", "20"), ("flush.ms", "300")],
             _ => &[("flush.messages", "5"), ("flush.ms", "300")],

@@ -6,10 +6,16 @@ use seedlog_core::ids::ConnId;
 use seedlog_net::server::{Call, Connection as Server};
 
 use super::broker::LIMITS;
-use super::{Event, World, OP_TIMEOUT_US};
+use super::{Event, World};
 use crate::draws;
-use crate::load::client::{Client, Op, Role};
+use crate::load::answered::Moment;
+use crate::load::client::{Client, Waiting};
+use crate::load::ops::{Known, Op};
+use crate::load::Role;
 use crate::plan::Plan;
+
+/// A request is answered within this time, microseconds, if nothing explains more.
+const ANSWERED_WITHIN_US: u64 = 1_500_000;
 
 /// The clients of a plan, and one more that keeps topics of its own.
 pub(super) fn of(plan: &Plan) -> Vec<Client> {
@@ -62,7 +68,7 @@ impl World {
     }
 
     pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
-        self.history.now_ms = self.now().wall_ms;
+        (self.history.now_ms, self.history.now_us) = (self.now().wall_ms, self.now_us);
         let client = &mut self.clients[number];
         if client.conn != Some(conn) {
             return;
@@ -73,15 +79,20 @@ impl World {
         };
         for (correlation, response) in responses {
             let client = &mut self.clients[number];
-            let Some((waiting, op)) = client.waiting.pop_front() else {
+            let Some(waiting) = client.waiting.pop_front() else {
                 return self.history.violate("wire", "an answer to nothing".into());
             };
-            if waiting != correlation {
-                let text = format!("answer {correlation} came before {waiting}");
+            if waiting.correlation != correlation {
+                let text = format!("answer {correlation} came before {}", waiting.correlation);
                 return self.history.violate("wire", text);
             }
-            self.created |= matches!(op, Op::Create);
-            client.answered(op, response, &mut self.history);
+            self.created |= matches!(waiting.op, Op::Create);
+            let at = Moment {
+                sent_us: waiting.sent_us,
+                now_us: self.now_us,
+                troubles: &self.troubles,
+            };
+            client.answered(waiting.op, response, at, &mut self.history);
             if client.waiting.is_empty() {
                 let think = client.think_us();
                 self.at(self.now_us + think, Event::Act { client: number });
@@ -128,21 +139,57 @@ impl World {
         for op in ops {
             self.send(number, op);
         }
+        if self.clients[number].waiting.is_empty() {
+            let think = self.clients[number].think_us();
+            self.at(self.now_us + think, Event::Act { client: number });
+        }
     }
 
     pub(super) fn send(&mut self, number: usize, op: Op) {
-        let request = Client::request(&op, &self.topics);
+        let known = Known {
+            topics: &self.topics,
+            ids: &self.history.ids,
+        };
+        let (request, version) = op.request(known);
+        let idle_us = self.idle_us();
         let client = &mut self.clients[number];
+        if let Some((key, version)) = version {
+            client.codec.set_version(key, version);
+        }
         let (correlation, bytes) = client.codec.request(&request);
-        client.waiting.push_back((correlation, op));
-        client.attempt += 1;
-        let attempt = client.attempt;
         if let Some(conn) = client.conn {
             let time = self.in_order("to-server", (conn, false), (50, 1_500));
             self.at(time, Event::ToServer { conn, bytes });
         }
+        let client = &mut self.clients[number];
+        if let Op::Produce { acks: 0, sent, .. } = &op {
+            let bad = sent.iter().any(|one| one.flaw.is_some());
+            let (since, before) = client.silent.unwrap_or((self.now_us, false));
+            client.silent = Some((since, bad || before));
+            for one in sent.iter().filter(|one| one.flaw.is_none()) {
+                let part = self.history.part(one.part);
+                part.unanswered.extend(&one.values);
+            }
+            return;
+        }
+        // A fetch waits, and what comes after it waits with it.
+        let before = client.waiting.back().map(|last| last.within_us);
+        let wait_us = match &op {
+            Op::Fetch { wait_ms, .. } => *wait_ms as u64 * 1_000,
+            _ => 0,
+        };
+        client.waiting.push_back(Waiting {
+            correlation,
+            op,
+            sent_us: self.now_us,
+            within_us: before.unwrap_or(ANSWERED_WITHIN_US) + wait_us,
+            idle_us,
+        });
+        client.attempt += 1;
+        let attempt = client.attempt;
+        let at = self.now_us + before.unwrap_or(ANSWERED_WITHIN_US) + wait_us;
         self.at(
-            self.now_us + OP_TIMEOUT_US,
+            at,
             Event::Timeout {
                 client: number,
                 attempt,
@@ -164,19 +211,28 @@ impl World {
             (number, shard, Server::new("sim".into(), 9092, LIMITS)),
         );
         self.clients[number].conn = Some(conn);
+        self.clients[number].silent = None;
         self.clients[number].codec = seedlog_net::client::Connection::new("sim");
         self.deliver(shard, Input::Connect { conn });
         true
     }
 
-    /// The broker closed a connection. These clients are neither idle nor slow, and all of them wait
-    /// for their answers: it had no reason to.
+    /// The broker closed a connection. These clients are neither idle nor slow: its only reason is a
+    /// batch that failed and that nobody waited for, and a reason for that.
     pub(super) fn closed_by_broker(&mut self, conn: ConnId, why: CloseReason) {
         let broker = self.broker.as_ref();
         let client = broker.and_then(|broker| broker.conns.get(&conn).map(|row| row.0));
         if let Some(client) = client.filter(|client| self.clients[*client].conn == Some(conn)) {
-            self.history
-                .violate("closed", format!("client {client}: {why:?}"));
+            let silent = self.clients[client].silent;
+            let failed = silent
+                .is_some_and(|(since, bad)| bad || self.troubles.writes_since(since, self.now_us));
+            match why == CloseReason::UnansweredFailure && failed {
+                true => self.mark("closed-unanswered"),
+                false => {
+                    let text = format!("client {client}: {why:?}");
+                    self.history.violate("closed", text);
+                }
+            }
             self.lose_connection(client);
         }
     }
@@ -187,10 +243,18 @@ impl World {
         let Some(conn) = client.conn.take() else {
             return;
         };
-        let retries = client.role == (Role::Producer { idempotent: true });
-        for (_, op) in std::mem::take(&mut client.waiting) {
-            match op {
-                Op::Produce { order, .. } if retries => drop(client.again.insert(order, op)),
+        let retries = client.is_idempotent();
+        for waiting in std::mem::take(&mut client.waiting) {
+            match waiting.op {
+                Op::Produce { sent, .. } => {
+                    let sent = sent.into_iter().filter(|one| one.flaw.is_none());
+                    for one in sent {
+                        match retries {
+                            true => drop(client.again.insert(one.order, one)),
+                            false => self.history.unknown += 1,
+                        }
+                    }
+                }
                 Op::Create | Op::Audit { .. } => {}
                 _ => self.history.unknown += 1,
             }

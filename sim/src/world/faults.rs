@@ -6,13 +6,17 @@ use seedlog_core::ids::ShardId;
 use super::{path_of, Event, World};
 use crate::check::history::Part;
 use crate::disk::BadRead;
+use crate::load::ops::KEPT_FROM;
 use crate::plan::{Choices, Fault, FaultKind};
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
-    let folder = path.strip_prefix("topics/topic-")?.split('.').next()?;
-    let (topic, index) = folder.split_once('-')?;
-    Some((topic.parse().ok()?, index.parse().ok()?))
+    let folder = path.strip_prefix("topics/")?.split('.').next()?;
+    let (name, index) = folder.rsplit_once('-')?;
+    let (kind, topic) = name.split_once('-')?;
+    let first = if kind == "churn" { KEPT_FROM } else { 0 };
+    let topic: usize = topic.parse().ok()?;
+    Some((first + topic, index.parse().ok()?))
 }
 
 impl World {
@@ -112,13 +116,16 @@ impl World {
             FaultKind::BrokenFolder => {
                 self.disk.broken = self.disk.some_folder(fault.value);
                 let after = 200_000 + (fault.value >> 8) % 1_500_000;
+                self.troubles.no_writes(self.now_us, self.now_us + after);
                 self.at(self.now_us + after, Event::FolderMended);
             }
             FaultKind::Reshard => self.want_other_shards(fault.value),
             FaultKind::CleanStop => self.ask_to_stop(),
             FaultKind::Pause => {
                 self.mark("pause");
+                let before = self.paused_until;
                 self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
+                self.stands_still(before, self.paused_until);
             }
             FaultKind::Disconnect => {
                 self.mark("disconnect");
@@ -130,24 +137,27 @@ impl World {
             FaultKind::SyncError => self.disk.fail_sync = true,
             FaultKind::DiskFull => {
                 self.disk.full = true;
-                self.at(
-                    self.now_us + 100_000 + fault.value % 700_000,
-                    Event::DiskFreed,
-                );
+                let until = self.now_us + 100_000 + fault.value % 700_000;
+                self.troubles.no_writes(self.now_us, until);
+                self.at(until, Event::DiskFreed);
             }
             FaultKind::Stall => {
                 self.mark("stall");
+                let before = self.stalled_until;
                 self.stalled_until = self.now_us + 10_000 + fault.value % 300_000;
+                self.stands_still(before, self.stalled_until);
+                self.troubles.no_writes(self.now_us, self.stalled_until);
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {
-                    self.damaged.extend(part_of(&path));
+                    self.note_damage(&path);
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
-                let path = self.disk.spoil_sector(fault.value);
-                self.damaged.extend(path.as_deref().and_then(part_of));
+                if let Some(path) = self.disk.spoil_sector(fault.value) {
+                    self.note_damage(&path);
+                }
             }
             FaultKind::MisdirectedWrite => self.disk.misdirect = true,
             FaultKind::BootReadError => self.disk.bad_boot_read = true,
