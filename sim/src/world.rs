@@ -10,7 +10,6 @@ use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
-use seedlog_net::server::Connection as Server;
 
 use crate::check::history::{History, Part};
 use crate::check::troubles::Troubles;
@@ -20,6 +19,7 @@ use crate::load::client::Client;
 use crate::plan::{Choices, Fault, Plan};
 use crate::report::{Report, Rolling};
 use crate::run::Watch;
+use links::Link;
 
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
@@ -67,12 +67,9 @@ enum Event {
     },
     ToServer {
         conn: ConnId,
-        bytes: Bytes,
     },
     ToClient {
-        client: usize,
         conn: ConnId,
-        bytes: Bytes,
     },
     Act {
         client: usize,
@@ -99,7 +96,9 @@ struct Broker {
     scheduled: Vec<bool>,
     /// When each shard's next deadline is set to fire; `u64::MAX` for none.
     timers: Vec<u64>,
-    conns: BTreeMap<ConnId, (usize, usize, Server)>,
+    conns: BTreeMap<ConnId, Link>,
+    /// Per shard: the connection that is read although no more may arrive.
+    lent: Vec<Option<ConnId>>,
     /// I/O faults hit this incarnation: it may halt for them.
     excused: bool,
     /// Partitions move to other shards, and how many shards are over since all have moved.
@@ -354,12 +353,8 @@ impl World {
             | Event::Work { .. }
             | Event::Disk { .. }
             | Event::Stopped { .. } => {}
-            Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
-            Event::ToClient {
-                client,
-                conn,
-                bytes,
-            } => self.at_client(client, conn, bytes),
+            Event::ToServer { conn } => self.at_server(conn),
+            Event::ToClient { conn } => self.at_client_end(conn),
             Event::Act { client } => self.act(client),
             Event::Timeout { client, attempt } => self.timed_out(client, attempt),
             Event::Fault(fault) => self.fault(fault),
@@ -458,6 +453,7 @@ impl World {
             self.at(at, Event::Timer { life, shard, at });
         }
         self.carry_out(shard, out);
+        self.look_at_waiting_links(shard);
         self.look_at_ending();
     }
 
@@ -507,22 +503,13 @@ impl World {
             let Some(broker) = &mut self.broker else {
                 return;
             };
-            let Some((client, _, server)) = broker.conns.get_mut(&conn) else {
+            let Some(link) = broker.conns.get_mut(&conn) else {
                 continue;
             };
             let held = response.held_bytes();
-            server.reply(call, response);
-            let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
-            self.deliver(shard, Input::Sent { conn, bytes: held });
-            let time = self.in_order("to-client", (conn, true), (50, 1_500));
-            self.at(
-                time,
-                Event::ToClient {
-                    client,
-                    conn,
-                    bytes,
-                },
-            );
+            link.server.reply(call, response);
+            let bytes = Bytes::from(link.server.take_output().concat());
+            self.answer_on_link(conn, bytes, held);
         }
         for (conn, why) in out.closes {
             self.closed_by_broker(conn, why);
@@ -647,6 +634,7 @@ mod clients;
 mod derived;
 mod endings;
 mod faults;
+mod links;
 mod monitor;
 mod stopping;
 mod troubles;

@@ -82,29 +82,10 @@ impl Client {
             }
             (Op::Produce { sent, .. }, Response::Produce(response)) => {
                 history.definite -= 1;
-                let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
-                let parts = sent.iter().map(|one| one.part.1);
-                if !history.fits(parts, told.iter().map(|one| one.index)) {
-                    return;
-                }
-                for (one, told) in sent.into_iter().zip(&told) {
-                    self.produced(one, told, at, history);
-                }
+                self.all_produced(sent, response, at, history);
             }
             (Op::Fetch { reads, wait_ms, .. }, Response::Fetch(response)) => {
-                let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
-                let parts = reads.iter().map(|one| one.part.1);
-                if !history.fits(parts, told.iter().map(|one| one.index)) {
-                    return;
-                }
-                let took_ms = (at.now_us - at.sent_us) / 1000;
-                let some = told.iter().any(|part| !part.records.is_empty());
-                if some && took_ms > 15 && took_ms + 20 < wait_ms as u64 {
-                    history.mark("fetch-woken");
-                }
-                for (one, told) in reads.iter().zip(&told) {
-                    self.fetched(one, told, at, history);
-                }
+                self.all_fetched(&reads, wait_ms, response, at, history);
             }
             (Op::Audit { part, offset }, Response::Fetch(mut response)) => {
                 self.audited = response
@@ -122,14 +103,7 @@ impl Client {
                 self.audited = Some((part, offset, start));
             }
             (Op::Offsets(asked), Response::ListOffsets(response)) => {
-                let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
-                let parts = asked.iter().map(|one| one.part.1);
-                if !history.fits(parts, told.iter().map(|one| one.index)) {
-                    return;
-                }
-                for (one, told) in asked.iter().zip(&told) {
-                    offset_told(one, told, at, history);
-                }
+                offsets_told(&asked, response, at, history);
             }
             (Op::EpochEnd { part, asked, epoch }, Response::OffsetForLeaderEpoch(response)) => {
                 let told = response.topics[0].1[0];
@@ -155,6 +129,45 @@ impl Client {
             (op, response) => {
                 history.violate("answer-shape", format!("{op:?} was answered {response:?}"));
             }
+        }
+    }
+
+    fn all_produced(
+        &mut self,
+        sent: Vec<Sent>,
+        response: ProduceResponse,
+        at: Moment,
+        history: &mut History,
+    ) {
+        let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
+        let parts = sent.iter().map(|one| one.part.1);
+        if history.fits(parts, told.iter().map(|one| one.index)) {
+            for (one, told) in sent.into_iter().zip(&told) {
+                self.produced(one, told, at, history);
+            }
+        }
+    }
+
+    fn all_fetched(
+        &mut self,
+        reads: &[Reading],
+        wait_ms: i32,
+        response: FetchResponse,
+        at: Moment,
+        history: &mut History,
+    ) {
+        let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
+        let parts = reads.iter().map(|one| one.part.1);
+        if !history.fits(parts, told.iter().map(|one| one.index)) {
+            return;
+        }
+        let took_ms = (at.now_us - at.sent_us) / 1000;
+        let some = told.iter().any(|part| !part.records.is_empty());
+        if some && took_ms > 15 && took_ms + 20 < wait_ms as u64 {
+            history.mark("fetch-woken");
+        }
+        for (one, told) in reads.iter().zip(&told) {
+            self.fetched(one, told, at, history);
         }
     }
 
@@ -285,6 +298,16 @@ impl Client {
                 self.positions.insert(part, (offset + 1, false));
             }
             _ => {}
+        }
+    }
+}
+
+fn offsets_told(asked: &[Asked], response: ListOffsetsResponse, at: Moment, history: &mut History) {
+    let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
+    let parts = asked.iter().map(|one| one.part.1);
+    if history.fits(parts, told.iter().map(|one| one.index)) {
+        for (one, told) in asked.iter().zip(&told) {
+            offset_told(one, told, at, history);
         }
     }
 }

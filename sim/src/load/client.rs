@@ -39,6 +39,16 @@ pub struct Waiting {
     pub idle_us: u64,
 }
 
+/// Batches that are not answered: since when, in microseconds, and whether one of them is bad. Then the
+/// client waits for its connection to be closed; see [`Waiting`] for `idle_us`.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the fields are what the lines above say")]
+pub struct Silent {
+    pub since_us: u64,
+    pub bad: bool,
+    pub idle_us: u64,
+}
+
 /// A client.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -58,9 +68,12 @@ pub struct Client {
     pub audited: Option<(Part, i64, PartitionFetched)>,
     /// Counts requests, so that only the newest one's timer counts.
     pub attempt: u64,
-    /// Since when batches were sent on this connection that are not answered, and whether one of them is
-    /// bad: if one fails, the broker closes it.
-    pub silent: Option<(u64, bool)>,
+    /// Batches were sent on this connection that are not answered: if one fails, the broker closes it.
+    pub silent: Option<Silent>,
+    /// It read nothing for so long in all, microseconds.
+    pub slow_us: u64,
+    /// Its connection has died in one direction.
+    pub cut: bool,
     pub(super) number: u64,
     pub(super) producer: Option<(i64, i16)>,
     next_order: u64,
@@ -91,6 +104,8 @@ impl Client {
             audited: None,
             attempt: 0,
             silent: None,
+            slow_us: 0,
+            cut: false,
             number,
             producer: None,
             next_order: 0,

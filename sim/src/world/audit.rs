@@ -11,7 +11,7 @@ use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::Instant;
 
-use super::broker::{config, shards_to_run};
+use super::broker::{config, shards_to_run, ORACLE_LIMITS};
 use super::derived::{replica, Fold};
 use super::{Audit, World};
 use crate::check::history::Part;
@@ -318,7 +318,8 @@ impl Fork {
         let running = shards_to_run(world.wanted, &mut fork.disk);
         for shard in 0..running {
             let mut out = Effects::default();
-            let config = config((world.wanted, running), shard, world.knobs);
+            let mut config = config((world.wanted, running), shard, world.knobs);
+            config.limits = ORACLE_LIMITS;
             fork.shards
                 .push(Shard::boot(config, seeds.seed(), fork.now, &mut out));
             fork.carry_out(usize::from(shard), out);

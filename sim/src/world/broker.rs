@@ -30,6 +30,7 @@ impl World {
             scheduled: vec![false; count],
             timers: vec![u64::MAX; count],
             conns: BTreeMap::new(),
+            lent: vec![None; count],
             excused: false,
             moving: false,
             over: 0,
@@ -136,14 +137,21 @@ pub(super) fn shards_to_run(wanted: u16, disk: &mut SimDisk) -> u16 {
     }
 }
 
-/// What clients may make a simulated shard hold: small, so that it is used up.
+/// What clients may make a simulated shard hold: so little that it is used up.
 pub(super) const LIMITS: Limits = Limits {
     request_max_bytes: 1 << 20,
-    produce_bytes: 1 << 20,
-    request_bytes: 1 << 20,
-    frame_bytes: 1 << 20,
+    produce_bytes: 8 << 10,
+    request_bytes: 1 << 10,
+    frame_bytes: 8 << 10,
+    fetch_bytes: 256 << 10,
+    reply_bytes: 32 << 10,
+    unsent_per_connection: 24 << 10,
+    ..Limits::DEFAULT
+};
+
+/// The same for the copies that are read by the oracle alone, everything at once.
+pub(super) const ORACLE_LIMITS: Limits = Limits {
     fetch_bytes: 64 << 20,
-    reply_bytes: 1 << 20,
     ..Limits::DEFAULT
 };
 

@@ -3,19 +3,20 @@
 use bytes::Bytes;
 use seedlog_core::contract::{CloseReason, Input};
 use seedlog_core::ids::ConnId;
-use seedlog_net::server::{Call, Connection as Server};
+use seedlog_net::server::Connection as Server;
 
 use super::broker::LIMITS;
+use super::links::Link;
 use super::{Event, World};
 use crate::draws;
 use crate::load::answered::Moment;
-use crate::load::client::{Client, Waiting};
+use crate::load::client::{Client, Silent, Waiting};
 use crate::load::ops::{Known, Op};
 use crate::load::Role;
 use crate::plan::Plan;
 
 /// A request is answered within this time, microseconds, if nothing explains more.
-const ANSWERED_WITHIN_US: u64 = 1_500_000;
+pub(super) const ANSWERED_WITHIN_US: u64 = 1_500_000;
 
 /// The clients of a plan, and one more that keeps topics of its own.
 pub(super) fn of(plan: &Plan) -> Vec<Client> {
@@ -31,42 +32,6 @@ pub(super) fn of(plan: &Plan) -> Vec<Client> {
 }
 
 impl World {
-    pub(super) fn at_server(&mut self, conn: ConnId, bytes: Bytes) {
-        let Some(broker) = &mut self.broker else {
-            return;
-        };
-        if broker.stopping {
-            return;
-        }
-        let Some((_, shard, server)) = broker.conns.get_mut(&conn) else {
-            return;
-        };
-        let shard = *shard;
-        if let Err(close) = server.receive(bytes) {
-            return self.history.violate("wire", close.reason);
-        }
-        let mut calls = Vec::new();
-        while let Some(call) = server.next_call() {
-            calls.push(call);
-        }
-        for Call {
-            call,
-            request,
-            held,
-        } in calls
-        {
-            self.deliver(
-                shard,
-                Input::Client {
-                    conn,
-                    call,
-                    request,
-                    held,
-                },
-            );
-        }
-    }
-
     pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
         (self.history.now_ms, self.history.now_us) = (self.now().wall_ms, self.now_us);
         let client = &mut self.clients[number];
@@ -139,8 +104,9 @@ impl World {
         for op in ops {
             self.send(number, op);
         }
-        if self.clients[number].waiting.is_empty() {
-            let think = self.clients[number].think_us();
+        let client = &mut self.clients[number];
+        if client.waiting.is_empty() && !client.silent.is_some_and(|silent| silent.bad) {
+            let think = client.think_us();
             self.at(self.now_us + think, Event::Act { client: number });
         }
     }
@@ -151,24 +117,30 @@ impl World {
             ids: &self.history.ids,
         };
         let (request, version) = op.request(known);
-        let idle_us = self.idle_us();
+        let idle_us = self.idle_us(number);
         let client = &mut self.clients[number];
         if let Some((key, version)) = version {
             client.codec.set_version(key, version);
         }
         let (correlation, bytes) = client.codec.request(&request);
         if let Some(conn) = client.conn {
-            let time = self.in_order("to-server", (conn, false), (50, 1_500));
-            self.at(time, Event::ToServer { conn, bytes });
+            self.put_on_link(conn, &bytes);
         }
         let client = &mut self.clients[number];
         if let Op::Produce { acks: 0, sent, .. } = &op {
             let bad = sent.iter().any(|one| one.flaw.is_some());
-            let (since, before) = client.silent.unwrap_or((self.now_us, false));
-            client.silent = Some((since, bad || before));
+            let silent = client.silent.get_or_insert(Silent {
+                since_us: self.now_us,
+                bad,
+                idle_us,
+            });
+            silent.bad |= bad;
             for one in sent.iter().filter(|one| one.flaw.is_none()) {
                 let part = self.history.part(one.part);
                 part.unanswered.extend(&one.values);
+            }
+            if bad {
+                self.answer_within(number, ANSWERED_WITHIN_US);
             }
             return;
         }
@@ -185,16 +157,14 @@ impl World {
             within_us: before.unwrap_or(ANSWERED_WITHIN_US) + wait_us,
             idle_us,
         });
+        self.answer_within(number, before.unwrap_or(ANSWERED_WITHIN_US) + wait_us);
+    }
+
+    fn answer_within(&mut self, number: usize, within_us: u64) {
+        let client = &mut self.clients[number];
         client.attempt += 1;
-        let attempt = client.attempt;
-        let at = self.now_us + before.unwrap_or(ANSWERED_WITHIN_US) + wait_us;
-        self.at(
-            at,
-            Event::Timeout {
-                client: number,
-                attempt,
-            },
-        );
+        let (client, attempt) = (number, client.attempt);
+        self.at(self.now_us + within_us, Event::Timeout { client, attempt });
     }
 
     pub(super) fn connect(&mut self, number: usize) -> bool {
@@ -206,43 +176,55 @@ impl World {
         self.connections[number] += 1;
         let mut home = draws::keyed(self.plan.seed, "home", number as u64, n);
         let shard = home.below(u64::from(self.wanted)) as usize;
-        broker.conns.insert(
-            conn,
-            (number, shard, Server::new("sim".into(), 9092, LIMITS)),
-        );
+        let server = Server::new("sim".into(), 9092, LIMITS);
+        broker.conns.insert(conn, Link::new(number, shard, server));
         self.clients[number].conn = Some(conn);
         self.clients[number].silent = None;
+        self.clients[number].cut = false;
         self.clients[number].codec = seedlog_net::client::Connection::new("sim");
         self.deliver(shard, Input::Connect { conn });
         true
     }
 
-    /// The broker closed a connection. These clients are neither idle nor slow: its only reason is a
-    /// batch that failed and that nobody waited for, and a reason for that.
+    /// The broker closed a connection. It may do so for a batch that failed and that nobody waited for,
+    /// if there is a reason for that, and where its pools are used up, to a client that reads nothing, or
+    /// whose request does not go on: that is never idle or slow otherwise.
     pub(super) fn closed_by_broker(&mut self, conn: ConnId, why: CloseReason) {
-        let broker = self.broker.as_ref();
-        let client = broker.and_then(|broker| broker.conns.get(&conn).map(|row| row.0));
-        if let Some(client) = client.filter(|client| self.clients[*client].conn == Some(conn)) {
-            let silent = self.clients[client].silent;
-            let failed = silent
-                .is_some_and(|(since, bad)| bad || self.troubles.writes_since(since, self.now_us));
-            match why == CloseReason::UnansweredFailure && failed {
-                true => self.mark("closed-unanswered"),
-                false => {
-                    let text = format!("client {client}: {why:?}");
-                    self.history.violate("closed", text);
-                }
-            }
-            self.lose_connection(client);
+        let now_us = self.now_us;
+        let Some(link) = self.link(conn) else {
+            return;
+        };
+        let (client, slow, cut) = (link.client, link.reads_nothing(now_us), link.dead[0]);
+        self.drop_link(conn);
+        if self.clients[client].conn != Some(conn) {
+            return;
         }
+        let silent = self.clients[client].silent;
+        let failed =
+            silent.is_some_and(|it| it.bad || self.troubles.writes_since(it.since_us, now_us));
+        let (allowed, name) = match why {
+            CloseReason::UnansweredFailure => (failed, "closed-unanswered"),
+            CloseReason::StalledReader => (slow, "closed-slow-reader"),
+            CloseReason::StalledRequest => (cut, "closed-stalled-request"),
+            CloseReason::Idle => (false, ""),
+        };
+        match allowed {
+            true => self.mark(name),
+            false => {
+                let text = format!("client {client}: {why:?}");
+                self.history.violate("closed", text);
+            }
+        }
+        self.lose_connection(client);
     }
 
-    /// The connection breaks. What was on its way to the broker may still arrive.
+    /// The client has its connection no more. What was on its way to the broker may still arrive.
     pub(super) fn lose_connection(&mut self, number: usize) {
         let client = &mut self.clients[number];
         let Some(conn) = client.conn.take() else {
             return;
         };
+        client.silent = None;
         let retries = client.is_idempotent();
         for waiting in std::mem::take(&mut client.waiting) {
             match waiting.op {
@@ -260,20 +242,30 @@ impl World {
             }
         }
         self.at(self.now_us + 5_000, Event::Act { client: number });
-        let shard = self
-            .broker
-            .as_ref()
-            .and_then(|broker| broker.conns.get(&conn))
-            .map(|row| row.1);
-        let late = self.draws.of("hangup", number as u64).chance(1, 2);
-        if let Some(shard) = shard {
-            // Half of the time the broker learns of it only after it took what was in flight.
-            if !late {
-                if let Some(broker) = &mut self.broker {
-                    broker.conns.remove(&conn);
-                }
+        self.close_link(conn);
+    }
+
+    /// A client's connection is closed by its end, reset at some byte, or dies in one direction, of which
+    /// neither end is told.
+    pub(super) fn disconnect(&mut self, number: usize, value: u64) {
+        self.mark("disconnect");
+        let Some(conn) = self.clients[number].conn else {
+            return;
+        };
+        let under_way = self.on_their_way(conn) as u64;
+        let bytes = ((value >> 20) % (under_way + 1)) as usize;
+        match (value >> 16) % 4 {
+            0 => self.lose_connection(number),
+            1 => {
+                self.mark("reset");
+                self.reset_link(conn, bytes);
+                self.lose_connection(number);
             }
-            self.deliver(shard, Input::Hangup { conn });
+            direction => {
+                self.mark("half-open");
+                self.clients[number].cut = true;
+                self.kill_link(conn, direction as usize - 2, bytes);
+            }
         }
     }
 }

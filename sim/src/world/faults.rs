@@ -123,14 +123,11 @@ impl World {
             FaultKind::CleanStop => self.ask_to_stop(),
             FaultKind::Pause => {
                 self.mark("pause");
-                let before = self.paused_until;
-                self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
-                self.stands_still(before, self.paused_until);
+                self.pause_until(self.now_us + 20_000 + fault.value % 400_000);
             }
             FaultKind::Disconnect => {
-                self.mark("disconnect");
                 let client = fault.value as usize % self.clients.len();
-                self.lose_connection(client);
+                self.disconnect(client, fault.value);
             }
             FaultKind::WriteError => self.disk.fail_write = Some(DiskError::Io),
             FaultKind::ShortWrite => self.disk.fail_write = Some(DiskError::Short(0)),
@@ -143,10 +140,7 @@ impl World {
             }
             FaultKind::Stall => {
                 self.mark("stall");
-                let before = self.stalled_until;
-                self.stalled_until = self.now_us + 10_000 + fault.value % 300_000;
-                self.stands_still(before, self.stalled_until);
-                self.troubles.no_writes(self.now_us, self.stalled_until);
+                self.stall_until(self.now_us + 10_000 + fault.value % 300_000);
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {

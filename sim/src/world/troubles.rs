@@ -4,6 +4,7 @@
 use seedlog_core::disk::{DiskDone, DiskRequest};
 use seedlog_core::shard::Shard;
 
+use super::clients::ANSWERED_WITHIN_US;
 use super::faults::part_of;
 use super::{Event, World};
 
@@ -47,8 +48,21 @@ impl World {
         }
     }
 
+    /// The process stands still.
+    pub(super) fn pause_until(&mut self, until_us: u64) {
+        self.stands_still(self.paused_until, until_us);
+        self.paused_until = until_us;
+    }
+
+    /// The disk answers nothing.
+    pub(super) fn stall_until(&mut self, until_us: u64) {
+        self.stands_still(self.stalled_until, until_us);
+        self.stalled_until = until_us;
+        self.troubles.no_writes(self.now_us, until_us);
+    }
+
     /// The broker stands still until then, which is later than it would have.
-    pub(super) fn stands_still(&mut self, before_us: u64, until_us: u64) {
+    fn stands_still(&mut self, before_us: u64, until_us: u64) {
         let from = before_us.max(self.now_us);
         self.troubles.idle_us += until_us.saturating_sub(from);
     }
@@ -62,25 +76,34 @@ impl World {
         }
     }
 
-    /// See [`crate::check::troubles::Troubles::idle_us`], the present start counted.
-    pub(super) fn idle_us(&self) -> u64 {
+    /// See [`crate::check::troubles::Troubles::idle_us`], the present start and the time that this client
+    /// did not read counted.
+    pub(super) fn idle_us(&self, client: usize) -> u64 {
         let since = self.starts_since.unwrap_or(self.now_us);
-        self.troubles.idle_us + (self.now_us - since)
+        self.troubles.idle_us + (self.now_us - since) + self.clients[client].slow_us
     }
 
     /// A client has waited: too long, unless the world stood still meanwhile. Then it gives up.
     pub(super) fn timed_out(&mut self, number: usize, attempt: u64) {
         let client = &self.clients[number];
-        let Some(oldest) = client.waiting.back().filter(|_| client.attempt == attempt) else {
+        if client.attempt != attempt {
             return;
+        }
+        let silent = client.silent.filter(|silent| silent.bad);
+        let row = match (client.waiting.back(), silent) {
+            (Some(last), _) => (last.sent_us + last.within_us, last.idle_us),
+            // It waits for its connection to be closed.
+            (None, Some(silent)) => (silent.since_us + ANSWERED_WITHIN_US, silent.idle_us),
+            (None, None) => return,
         };
-        let due = oldest.sent_us + oldest.within_us + (self.idle_us() - oldest.idle_us);
+        let due = row.0 + (self.idle_us(number) - row.1);
         if due > self.now_us {
             let client = number;
             return self.at(due, Event::Timeout { client, attempt });
         }
         let text = format!("client {number}: {:?}", client.waiting.front());
-        if !self.is_stopping() {
+        let explained = self.is_stopping() || client.cut;
+        if !explained {
             self.history.violate("hung-call", text);
         }
         self.lose_connection(number);
