@@ -159,6 +159,7 @@ impl Summary {
             ("lossy-restart", 100),
             ("topic-made-again", 2000),
             ("keeper-read", 2000),
+            ("at-rest", 1_900),
         ];
         let kinds = FaultKind::ALL.iter().map(|kind| kind.name());
         let kinds = kinds.chain(Ending::ALL.iter().map(|kind| kind.name()));

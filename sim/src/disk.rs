@@ -355,6 +355,11 @@ impl SimDisk {
         }
     }
 
+    /// The files there are.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// A file is gone.
     pub fn lose(&mut self, name: &str) {
         self.files.remove(name);

@@ -15,5 +15,6 @@ pub mod plan;
 pub mod planted;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod tasks;
 pub mod world;

@@ -16,6 +16,7 @@ use seedlog_sim::plan::{Choices, Plan};
 use seedlog_sim::planted::{self, search, Finding, Planted};
 use seedlog_sim::report::Report;
 use seedlog_sim::run::{on_a_thread, Mode, Watch};
+use seedlog_sim::scenario;
 
 /// Deterministic simulation of Seedlog under seeded faults.
 #[derive(Debug, Parser)]
@@ -58,6 +59,23 @@ enum Command {
         /// Step the world plainly instead of inside madsim.
         #[arg(long)]
         no_madsim: bool,
+    },
+    /// Print the plan of a seed, or of a file, in canonical form.
+    Plan {
+        /// A seed or a `.sim` file.
+        what: String,
+    },
+    /// Bring scenario files into canonical form.
+    Fmt {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Scenario files must be plans in canonical form that say what is expected of them: exit 1 if not.
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Plant bugs one at a time and see that a checker fails.
     Mutate {
@@ -110,6 +128,21 @@ fn main() -> ExitCode {
             }
         }
         Command::Replay { what, no_madsim } => replay(&what, mode(no_madsim)),
+        Command::Plan { what } => match scenario::plan_of(&what) {
+            Ok(plan) => {
+                print!("{}", plan.to_text());
+                ExitCode::SUCCESS
+            }
+            Err(error) => usage(&error),
+        },
+        Command::Fmt { files } => each_file(&files, |file| {
+            let changed = scenario::format(file)?;
+            if changed {
+                println!("{}", file.display());
+            }
+            Ok(())
+        }),
+        Command::Check { files } => each_file(&files, scenario::check),
         Command::Mutate {
             only,
             budget,
@@ -117,6 +150,12 @@ fn main() -> ExitCode {
         } => mutate(only.as_deref(), Duration::from_secs(budget), first),
         Command::Bench { seeds } => bench(seeds),
     }
+}
+
+fn each_file(files: &[PathBuf], act: impl Fn(&Path) -> Result<(), String>) -> ExitCode {
+    let faults: Vec<String> = files.iter().filter_map(|file| act(file).err()).collect();
+    faults.iter().for_each(|fault| eprintln!("{fault}"));
+    ExitCode::from(u8::from(!faults.is_empty()))
 }
 
 fn usage(text: &str) -> ExitCode {
@@ -211,15 +250,9 @@ fn card(report: &Report, plan: &Plan, what: &str) {
 }
 
 fn replay(what: &str, mode: Mode) -> ExitCode {
-    let plan = match what.parse::<u64>() {
-        Ok(seed) => Plan::of(seed),
-        Err(_) => match std::fs::read_to_string(what).map_err(|error| error.to_string()) {
-            Ok(text) => match Plan::from_text(&text) {
-                Ok(plan) => plan,
-                Err(error) => return usage(&format!("{what}: {error}")),
-            },
-            Err(error) => return usage(&format!("{what}: {error}")),
-        },
+    let plan = match scenario::plan_of(what) {
+        Ok(plan) => plan,
+        Err(error) => return usage(&error),
     };
     let report = on_a_thread(plan.clone(), Knobs::default(), mode, Watch::All);
     println!("hash={:016x}", report.hash);
@@ -228,6 +261,14 @@ fn replay(what: &str, mode: Mode) -> ExitCode {
         report.events,
         report.simulated_us / 1000
     );
+    for (name, count) in &report.marks {
+        println!("  {name:<22} {count}");
+    }
+    let unmet = plan.unmet(&report);
+    unmet.iter().for_each(|line| println!("UNMET {line}"));
+    if !plan.expect.is_empty() {
+        return ExitCode::from(u8::from(!unmet.is_empty()));
+    }
     if !report.violations.is_empty() {
         card(&report, &plan, what);
         return ExitCode::from(1);

@@ -14,7 +14,7 @@ use seedlog_core::work::{self, WorkJob};
 use crate::check::history::{History, Part};
 use crate::check::troubles::Troubles;
 use crate::disk::SimDisk;
-use crate::draws::Draws;
+use crate::draws::{number_of, Draws};
 use crate::load::client::Client;
 use crate::plan::{Choices, Fault, Plan};
 use crate::report::{Report, Rolling};
@@ -71,6 +71,10 @@ enum Event {
     ToClient {
         conn: ConnId,
     },
+    /// The broker's end notices that nobody is at the other one.
+    LinkDies {
+        conn: ConnId,
+    },
     Act {
         client: usize,
     },
@@ -83,6 +87,7 @@ enum Event {
     DiskFreed,
     FolderMended,
     Ending,
+    Rest,
     /// A clean stop must be over, and its answers have arrived.
     Stopped {
         life: u64,
@@ -127,16 +132,15 @@ pub struct World {
     stalled_until: u64,
     paused_until: u64,
     clients: Vec<Client>,
-    draws: Draws,
     /// Connections that each client has made.
     connections: Vec<u64>,
     link_free: BTreeMap<(ConnId, bool), u64>,
-    topics: Vec<(u32, Vec<(String, Option<String>)>)>,
     created: bool,
     audit: Option<BTreeMap<Part, Audit>>,
     troubles: Troubles,
     /// When the broker began to start, if it does not serve yet.
     starts_since: Option<u64>,
+    rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
@@ -146,9 +150,9 @@ pub struct World {
     /// A sync of these shards' journals failed, and the broker may not have heard of it yet.
     sync_lost: BTreeSet<ShardId>,
     watch: Watch,
-    choices: Choices,
-    latency: Choices,
-    oracle: Choices,
+    draws: Draws,
+    /// Moves that are yet to be cut: (how many, the fault's value).
+    cuts: (u64, u64),
     acks_at_oracle: u64,
     hash: Rolling,
     /// What clients did and saw.
@@ -187,23 +191,18 @@ impl World {
     /// The world of a plan, before its first event.
     pub fn new(plan: Plan, knobs: Knobs) -> World {
         let seed = plan.seed;
-        let topics: Vec<_> = plan
-            .topics
-            .iter()
-            .enumerate()
-            .map(|(n, p)| (*p, broker::configs(&plan, n)))
-            .collect();
         let mut history = History::default();
-        for (topic, (partitions, _)) in topics.iter().enumerate() {
-            for index in 0..*partitions {
-                let part = history.part((topic, index as i32));
-                part.retention = topic == 0;
-                let by_time = broker::retains_by_time(seed, topic);
-                part.kept_bytes = (topic == 0 && !by_time).then_some(broker::KEPT_BYTES);
-                part.young_ms = by_time.then_some(broker::YOUNG_MS);
+        for (number, topic) in plan.topics.iter().enumerate() {
+            for index in 0..topic.partitions {
+                let part = history.part((number, index as i32));
+                part.retention = topic.has_retention();
+                part.young_ms = topic.young_ms();
+                let kept = topic.config("retention.bytes");
+                part.kept_bytes = kept.and_then(|bytes| u64::try_from(bytes).ok());
             }
         }
-        let partitions: u64 = plan.topics.iter().map(|n| u64::from(*n)).sum();
+        let partitions = plan.topics.iter().map(|topic| u64::from(topic.partitions));
+        let partitions: u64 = partitions.sum();
         let report = Report {
             seed,
             size: [u64::from(plan.shards), partitions, plan.clients as u64, 0],
@@ -223,23 +222,21 @@ impl World {
             last_done: BTreeMap::new(),
             stalled_until: 0,
             paused_until: 0,
-            draws: Draws::new(seed),
             connections: vec![0; plan.clients + 1],
             link_free: BTreeMap::new(),
-            topics,
             created: false,
             audit: None,
             troubles: Troubles::default(),
             starts_since: None,
+            rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
             loss_told: false,
             sync_lost: BTreeSet::new(),
             watch: Watch::All,
-            choices: Choices::new(seed, "world", 0),
-            latency: Choices::new(seed, "latency", 0),
-            oracle: Choices::new(seed, "oracle", 0),
+            draws: Draws::new(seed),
+            cuts: (0, 0),
             acks_at_oracle: 0,
             hash: Rolling(seed),
             history,
@@ -276,16 +273,15 @@ impl World {
 
     /// Step one event.
     pub fn step(&mut self) -> Step {
-        let read = self.audit.as_ref().is_some_and(|audit| {
-            audit
-                .values()
-                .all(|part| part.end.is_some_and(|end| part.next >= end))
-        });
-        if self.ending.is_over() || (read && !self.ending.begins()) {
+        let read = self.all_is_read();
+        let rested = self.rest == rest::Rest::Over;
+        if self.ending.is_over() || (read && rested && !self.ending.begins()) {
             return Step::Over;
         }
-        if read {
-            self.begin_ending();
+        match read {
+            true if rested => self.begin_ending(),
+            true => self.come_to_rest(),
+            false => {}
         }
         let next = self
             .queue
@@ -354,6 +350,7 @@ impl World {
             | Event::Disk { .. }
             | Event::Stopped { .. } => {}
             Event::ToServer { conn } => self.at_server(conn),
+            Event::LinkDies { conn } => self.reset_link(conn, 0),
             Event::ToClient { conn } => self.at_client_end(conn),
             Event::Act { client } => self.act(client),
             Event::Timeout { client, attempt } => self.timed_out(client, attempt),
@@ -361,12 +358,13 @@ impl World {
             Event::DiskFreed => self.disk.full = false,
             Event::FolderMended => self.disk.broken = None,
             Event::Ending => self.ending(),
+            Event::Rest => self.look_for_rest(),
             Event::Restart => self.start_broker(),
         }
     }
 
     fn deliver(&mut self, shard: usize, input: Input) {
-        let delay = self.draws.of("turn", shard as u64).below(200);
+        let delay = self.draws.of("wake", shard as u64).below(200);
         let Some(broker) = &mut self.broker else {
             return;
         };
@@ -395,10 +393,10 @@ impl World {
             return self.at(self.paused_until, Event::Turn { life, shard });
         }
         let now = self.now();
-        let mut choice = self.draws.of("inputs", shard as u64);
-        let size = match choice.chance(1, 3) {
+        let mut draw = self.draws.of("turn", shard as u64);
+        let size = match draw.chance(1, 3) {
             true => 1,
-            false => choice.between(1, 16),
+            false => draw.between(1, 16),
         };
         let Some(broker) = &mut self.broker else {
             return;
@@ -457,26 +455,36 @@ impl World {
         self.look_at_ending();
     }
 
+    /// The disk takes its time over each operation, and those of one file end in their order.
+    fn give_to_disk(&mut self, shard: usize, op: DiskOp) {
+        let life = self.life;
+        let path = path_of(&op.request);
+        let latency = self
+            .draws
+            .of("disk-time", number_of(path))
+            .between(50, 2_000);
+        let start = self.now_us.max(self.stalled_until);
+        let done = match self.last_done.get_mut(path) {
+            Some(free) => {
+                *free = (start + latency).max(*free + 1);
+                *free
+            }
+            None => {
+                self.last_done.insert(path.to_string(), start + latency);
+                start + latency
+            }
+        };
+        self.at(done, Event::Disk { life, shard, op });
+    }
+
     fn carry_out(&mut self, shard: usize, out: Effects) {
         let life = self.life;
         for op in out.disk {
-            let path = path_of(&op.request);
-            let latency = self.latency.between(50, 2_000);
-            let start = self.now_us.max(self.stalled_until);
-            let done = match self.last_done.get_mut(path) {
-                Some(free) => {
-                    *free = (start + latency).max(*free + 1);
-                    *free
-                }
-                None => {
-                    self.last_done.insert(path.to_string(), start + latency);
-                    start + latency
-                }
-            };
-            self.at(done, Event::Disk { life, shard, op });
+            self.give_to_disk(shard, op);
         }
         for job in out.work {
-            let done = self.now_us + self.draws.of("work", shard as u64).between(20, 3_000);
+            let took = self.draws.of("work-time", shard as u64).between(20, 3_000);
+            let done = self.now_us + took;
             self.at(done, Event::Work { life, shard, job });
         }
         for (to, message) in out.neighbours {
@@ -588,10 +596,6 @@ impl World {
     }
 
     fn disk_op(&mut self, shard: usize, op: &DiskOp) {
-        if self.stalled_until > self.now_us {
-            let (life, op) = (self.life, op.clone());
-            return self.at(self.stalled_until, Event::Disk { life, shard, op });
-        }
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         for name in fired {
@@ -636,5 +640,6 @@ mod endings;
 mod faults;
 mod links;
 mod monitor;
+mod rest;
 mod stopping;
 mod troubles;

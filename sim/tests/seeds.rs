@@ -25,10 +25,16 @@ fn scenarios(folder: &str) -> Vec<(String, Report)> {
         let path = entry.expect("an entry").path();
         let text = std::fs::read_to_string(&path).expect("readable");
         let plan = Plan::from_text(&text).expect("a plan");
-        let report = on_a_thread(plan, Knobs::default(), Mode::Madsim, Watch::All);
+        let report = on_a_thread(plan.clone(), Knobs::default(), Mode::Madsim, Watch::All);
         let (name, stem) = (path.display(), path.file_stem().expect("a name"));
-        assert_eq!(report.violations, [], "{name}");
-        assert!(!report.undecided && report.events > 1_000, "{name}");
+        assert_eq!(
+            Plan::format(&text).as_ref(),
+            Ok(&text),
+            "{name}: seedlog-sim fmt"
+        );
+        assert!(plan.expect.len() >= 2, "{name}: a verdict and a mark");
+        assert_eq!(plan.unmet(&report), Vec::<String>::new(), "{name}");
+        assert!(report.events > 1_000, "{name}");
         found.push((stem.to_string_lossy().into_owned(), report));
     }
     assert!(!found.is_empty(), "no scenario was run");

@@ -24,6 +24,7 @@ mod parts;
 mod produce;
 mod reads;
 mod resharding;
+mod rest;
 mod retention;
 mod stopping;
 mod unlinking;

@@ -11,18 +11,13 @@ use super::keeper::Churn;
 use super::ops::{Asked, Epoch, Op, Reading};
 use super::Role;
 use crate::check::history::{History, Part};
-use crate::draws::{keyed, Draws};
-use crate::plan::{Choices, Plan};
+use crate::draws::Draws;
+use crate::plan::{Choices, Plan, Topic};
 
 /// Batches an idempotent producer has in flight at most, as Kafka's clients do.
 const IN_FLIGHT_MAX: usize = 5;
 /// An offset beyond any end.
 const FAR: i64 = 1_000_000;
-
-/// Whether the broker, not the producer, stamps the records of this topic.
-pub fn is_stamped(seed: u64, topic: usize) -> bool {
-    topic == 1 && keyed(seed, "stamped", 1, 1).chance(1, 2)
-}
 
 /// An operation whose answer has not come.
 #[derive(Clone, Debug)]
@@ -93,7 +88,6 @@ impl Client {
     /// Client `number` of a plan's world.
     pub fn new(plan: &Plan, number: u64, role: Role, left: u64) -> Client {
         let seed = plan.seed;
-        let topics = 0..plan.topics.len();
         Client {
             role,
             conn: None,
@@ -115,7 +109,7 @@ impl Client {
             next_value: (number + 1) << 32,
             churn: Churn::new(seed),
             loose: plan.loose_topic(),
-            stamped: topics.map(|topic| is_stamped(seed, topic)).collect(),
+            stamped: plan.topics.iter().map(Topic::is_stamped).collect(),
         }
     }
 
@@ -379,8 +373,9 @@ impl Client {
         let mut parts: BTreeSet<Part> = BTreeSet::new();
         for _ in 0..count {
             let part = self.some_part(choice, topics);
+            let other = usize::from(part.0 == 0);
             parts.insert(match self.loose == Some(part.0) && self.is_idempotent() {
-                true => (1, part.1 % topics[1] as i32),
+                true => (other, part.1 % topics[other] as i32),
                 false => part,
             });
         }

@@ -8,6 +8,7 @@ use seedlog_core::ids::Uuid;
 use super::batches::Sent;
 use super::keeper::Step;
 use crate::check::history::Part;
+use crate::plan::Topic;
 
 /// Topics from this number on are the keeper's.
 pub const KEPT_FROM: usize = 1_000;
@@ -110,8 +111,8 @@ fn named(number: usize) -> TopicRef {
 /// What a request needs besides the operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// Partitions and configs of all topics.
-    pub topics: &'a [(u32, Vec<(String, Option<String>)>)],
+    /// All topics.
+    pub topics: &'a [Topic],
     /// Their ids.
     pub ids: &'a BTreeMap<usize, Uuid>,
 }
@@ -210,12 +211,17 @@ impl Op {
 
 fn create(known: Known) -> Request {
     let new = known.topics.iter().enumerate();
-    let new = new.map(|(number, (partitions, configs))| NewTopic {
+    let configs = |topic: &Topic| {
+        let configs = topic.configs.iter();
+        let configs = configs.map(|(name, value)| (name.clone(), Some(value.clone())));
+        configs.collect()
+    };
+    let new = new.map(|(number, topic)| NewTopic {
         name: topic_name(number),
-        partitions: *partitions as i32,
+        partitions: topic.partitions as i32,
         replication_factor: 1,
         assignments: Vec::new(),
-        configs: configs.clone(),
+        configs: configs(topic),
     });
     Request::CreateTopics(CreateTopicsRequest {
         topics: new.collect(),

@@ -51,23 +51,19 @@ impl World {
         self.at(self.now_us + 1000, super::Event::Act { client: 0 });
     }
 
+    /// The last reader is done.
+    pub(super) fn all_is_read(&self) -> bool {
+        let open = |part: &Audit| part.end.is_none_or(|end| part.next < end);
+        let audit = self.audit.as_ref();
+        audit.is_some_and(|audit| !audit.values().any(open))
+    }
+
     /// What the last reader asks next.
     pub(super) fn audit_op(&mut self) -> Op {
-        let open = self
-            .audit
-            .iter()
-            .flatten()
-            .find(|(_, part)| part.end.is_none_or(|end| part.next < end));
-        match open {
-            Some((part, audit)) => Op::Audit {
-                part: *part,
-                offset: audit.next,
-            },
-            None => Op::Audit {
-                part: (0, 0),
-                offset: 0,
-            },
-        }
+        let open = |part: &Audit| part.end.is_none_or(|end| part.next < end);
+        let next = self.audit.iter().flatten().find(|(_, part)| open(part));
+        let (part, offset) = next.map_or(((0, 0), 0), |(part, audit)| (*part, audit.next));
+        Op::Audit { part, offset }
     }
 
     /// Take what the last reader was given.
@@ -188,7 +184,7 @@ impl World {
         self.mark("power-cut-oracle");
         let mut disk = self.disk.clone();
         disk.heal();
-        disk.power_loss(&mut self.oracle);
+        disk.power_loss(&mut self.draws.of("oracle", 0));
         let mut fork = Fork::boot(self, disk);
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);

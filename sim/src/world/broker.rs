@@ -10,8 +10,8 @@ use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
 use crate::disk::SimDisk;
-use crate::load::client::is_stamped;
-use crate::plan::{Choices, Plan};
+use crate::draws::number_of;
+use crate::plan::Choices;
 
 impl World {
     pub(super) fn start_broker(&mut self) {
@@ -85,45 +85,12 @@ impl World {
                 op.request,
                 DiskRequest::Read { .. } | DiskRequest::List { .. }
             );
-            if !reads && self.choices.chance(1, 2) {
+            let file = number_of(super::path_of(&op.request));
+            if !reads && self.draws.of("at-death", file).chance(1, 2) {
                 let _ = self.run_disk(&op.request);
             }
         }
     }
-}
-
-/// What retention by time may not remove yet: `retention.ms` less `segment.ms`, as a record may stand
-/// in a segment begun so long before it.
-pub(super) const YOUNG_MS: i64 = 3000;
-
-/// What retention by size leaves, bytes.
-pub(super) const KEPT_BYTES: u64 = 40_000;
-
-/// Retention of topic number `topic` goes by time; the first one's goes by size in odd seeds.
-pub(super) fn retains_by_time(seed: u64, topic: usize) -> bool {
-    topic == 0 && seed.is_multiple_of(2)
-}
-
-/// The configs of topic number `topic`: the first has retention, by size or by time; the third, where
-/// there is one, opted out of syncing: in even seeds so far that a cut takes much, in odd ones so little
-/// that `flush.messages` is reached before another block syncs.
-pub(super) fn configs(plan: &Plan, topic: usize) -> Vec<(String, Option<String>)> {
-    let configs: &[(&str, &str)] = match topic {
-        0 if retains_by_time(plan.seed, topic) => {
-            &[("retention.ms", "4000"), ("segment.ms", "1000")]
-        }
-        0 => &[("retention.bytes", "40000")],
-        1 if is_stamped(plan.seed, topic) => &[("message.timestamp.type", "LogAppendTime")],
-        _ if plan.loose_topic() == Some(topic) => match plan.seed % 2 {
-            0 => &[("flush.messages", "20"), ("flush.ms", "300")],
-            _ => &[("flush.messages", "5"), ("flush.ms", "300")],
-        },
-        _ => &[],
-    };
-    let segments = [("internal.segment.bytes", "12000")];
-    let all = segments.iter().chain(configs);
-    all.map(|(name, value)| (name.to_string(), Some(value.to_string())))
-        .collect()
 }
 
 /// Shards to run on this disk where so many are wanted.

@@ -75,12 +75,14 @@ impl World {
             return;
         }
         let auditing = self.audit.is_some() && number == 0;
+        if auditing && self.all_is_read() {
+            return;
+        }
         if !auditing && self.clients[number].is_done() {
             return self.maybe_audit();
         }
         if self.clients[number].conn.is_none() && !self.connect(number) {
-            let mut later = self.draws.of("reconnect", number as u64);
-            let later = later.between(5_000, 50_000);
+            let later = self.draws.of("again", number as u64).between(5_000, 50_000);
             return self.at(self.now_us + later, Event::Act { client: number });
         }
         let now = self.now();
@@ -88,11 +90,8 @@ impl World {
             (true, _) => vec![self.audit_op()],
             (false, true) => {
                 let client = &mut self.clients[number];
-                let topics: Vec<u32> = self
-                    .topics
-                    .iter()
-                    .map(|(partitions, _)| *partitions)
-                    .collect();
+                let topics = self.plan.topics.iter();
+                let topics: Vec<u32> = topics.map(|topic| topic.partitions).collect();
                 let left = client.left;
                 let ops = client.next_ops(&topics, &mut self.history, now.wall_ms);
                 self.report.size[3] += left - client.left;
@@ -113,7 +112,7 @@ impl World {
 
     pub(super) fn send(&mut self, number: usize, op: Op) {
         let known = Known {
-            topics: &self.topics,
+            topics: &self.plan.topics,
             ids: &self.history.ids,
         };
         let (request, version) = op.request(known);

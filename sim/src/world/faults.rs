@@ -20,11 +20,13 @@ pub(super) fn part_of(path: &str) -> Option<Part> {
 }
 
 impl World {
-    /// Partitions begin to move. Half of the time they are interrupted.
+    /// Partitions begin to move. They are interrupted as often as the fault says.
     pub(super) fn resharding(&mut self) {
         self.mark("reshard");
-        let mut cut = Choices::new(self.plan.seed, "reshard-cut", self.life);
-        if cut.chance(1, 2) {
+        let (left, value) = self.cuts;
+        if left > 0 {
+            self.cuts.0 -= 1;
+            let mut cut = Choices::new(value, "reshard-cut", left);
             let kinds = [FaultKind::Crash, FaultKind::PowerLoss];
             let fault = Fault {
                 at_us: self.now_us + cut.below(60_000),
@@ -38,8 +40,10 @@ impl World {
         }
     }
 
-    /// Always another number, from 1 to 4. The fault has fired when partitions move.
+    /// Always another number, from 1 to 4. The fault has fired when partitions move, and says how often
+    /// that is cut.
     fn want_other_shards(&mut self, value: u64) {
+        self.cuts = (Choices::new(value, "cuts", 0).below(3), value);
         self.wanted_before = self.wanted;
         self.wanted = (self.wanted + (value % 3) as u16) % 4 + 1;
         self.stop_broker();
@@ -49,7 +53,8 @@ impl World {
     fn count_cut(&mut self) {
         if self.broker.as_ref().is_some_and(|broker| broker.moving) {
             self.mark("reshard-cut");
-            let mut back = Choices::new(self.plan.seed, "reshard-back", self.life);
+            let (left, value) = self.cuts;
+            let mut back = Choices::new(value, "reshard-back", left);
             if back.chance(1, 2) {
                 std::mem::swap(&mut self.wanted, &mut self.wanted_before);
             }
@@ -89,6 +94,22 @@ impl World {
             self.lose_loose(Some(shard));
         }
         result
+    }
+
+    /// The disk answers nothing for so long. What it was given comes after that, in its order.
+    pub(super) fn stall(&mut self, us: u64) {
+        let until = self.stalled_until.max(self.now_us + us);
+        self.stalled_until = until;
+        let held = |(key, event): (&(u64, u64), &Event)| {
+            let held = key.0 < until && matches!(event, Event::Disk { .. });
+            held.then_some(*key)
+        };
+        let held: Vec<(u64, u64)> = self.queue.iter().filter_map(held).collect();
+        for key in held {
+            if let Some(event) = self.queue.remove(&key) {
+                self.at(until, event);
+            }
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {

@@ -28,6 +28,9 @@ struct Answer {
     held: u64,
 }
 
+/// After this time the broker's end of a connection learns that the other one is gone.
+const KEEPALIVE_US: u64 = 2_000_000;
+
 /// A connection, as the network and the broker's end of it see it.
 pub(super) struct Link {
     pub client: usize,
@@ -412,10 +415,13 @@ impl World {
 
     /// The client closes its side: what it sent before arrives still.
     pub(super) fn close_link(&mut self, conn: ConnId) {
-        let Some(link) = self.link(conn).filter(|link| !link.dead[0]) else {
-            // The broker does not hear of it, until it sends something.
+        let Some(link) = self.link(conn) else {
             return;
         };
+        if link.dead[0] {
+            // The broker does not hear of it until it sends something, or asks.
+            return self.at(self.now_us + KEEPALIVE_US, Event::LinkDies { conn });
+        }
         link.closed = true;
         self.carry_up(conn, (50, 1_500));
     }

@@ -56,7 +56,7 @@ impl World {
         }
         let mut disk = self.disk.clone();
         disk.heal();
-        disk.power_loss(&mut self.oracle);
+        disk.power_loss(&mut self.draws.of("oracle", 0));
         self.compare_with_replay(disk);
         self.mark("stopped-cleanly");
         let life = self.life;

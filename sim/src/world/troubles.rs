@@ -57,7 +57,7 @@ impl World {
     /// The disk answers nothing.
     pub(super) fn stall_until(&mut self, until_us: u64) {
         self.stands_still(self.stalled_until, until_us);
-        self.stalled_until = until_us;
+        self.stall(until_us - self.now_us);
         self.troubles.no_writes(self.now_us, until_us);
     }
 
