@@ -16,7 +16,7 @@ use crate::check::troubles::Troubles;
 use crate::disk::SimDisk;
 use crate::draws::{number_of, Draws};
 use crate::load::client::Client;
-use crate::plan::{Choices, Fault, Plan};
+use crate::plan::{Fault, Plan};
 use crate::report::{Report, Rolling};
 use crate::run::Watch;
 use links::Link;
@@ -450,6 +450,10 @@ impl World {
         if let Some(at) = timer {
             self.at(at, Event::Timer { life, shard, at });
         }
+        let silent = out.replies.is_empty() && out.neighbours.is_empty();
+        if silent && out.notes.contains(&Note::DuplicateSequence) {
+            self.mark("parked-duplicate");
+        }
         self.carry_out(shard, out);
         self.look_at_waiting_links(shard);
         self.look_at_ending();
@@ -596,6 +600,9 @@ impl World {
     }
 
     fn disk_op(&mut self, shard: usize, op: &DiskOp) {
+        if matches!(&op.request, DiskRequest::Read { file, .. } if file.ends_with(".log")) {
+            self.mark("cold-read");
+        }
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         for name in fired {

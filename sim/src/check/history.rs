@@ -9,6 +9,7 @@ use seedlog_core::ids::Uuid;
 
 use super::answers::{is_allowed, Api, Why};
 use crate::load::records::Seen;
+use crate::load::shared::Shared;
 
 /// A partition: (topic number, index).
 pub type Part = (usize, i32);
@@ -97,6 +98,8 @@ pub struct History {
     /// The highest leader epoch told, and in which life of the broker.
     pub epoch: (i32, u64),
     producer_ids: BTreeSet<i64>,
+    /// The topic that is removed while others write to it.
+    pub shared: Shared,
     /// What happened, for the report.
     pub marks: BTreeMap<&'static str, u64>,
     /// Where each process's last acknowledged send and last polled record stand.

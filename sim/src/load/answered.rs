@@ -7,6 +7,7 @@ use super::batches::Sent;
 use super::client::Client;
 use super::ops::{Asked, Epoch, Op, Reading};
 use super::records::{numbers, read_batches};
+use super::shared;
 use crate::check::answers::{Api, Why};
 use crate::check::history::{History, Part};
 use crate::check::troubles::Troubles;
@@ -123,6 +124,7 @@ impl Client {
                 described(topic, by_id, &response, history);
             }
             (Op::Keep(step, _), response) => self.churn.answered(&step, &response, at, history),
+            (Op::Share(name, _), response) => shared::judge(name, &response, at, history),
             (Op::Create, Response::CreateTopics(response)) => {
                 created(&response, history);
             }

@@ -7,8 +7,10 @@ use seedlog_core::ids::ConnId;
 use seedlog_net::client::Connection;
 
 use super::batches::{build, sizes, Flaw, Sent, BATCH_MAX};
+use super::hello::Hello;
 use super::keeper::Churn;
 use super::ops::{Asked, Epoch, Op, Reading};
+use super::shared::used;
 use super::Role;
 use crate::check::history::{History, Part};
 use crate::draws::Draws;
@@ -69,6 +71,8 @@ pub struct Client {
     pub slow_us: u64,
     /// Its connection has died in one direction.
     pub cut: bool,
+    /// What it said first on its connection, if that is not answered yet.
+    pub hello: Option<Hello>,
     pub(super) number: u64,
     pub(super) producer: Option<(i64, i16)>,
     next_order: u64,
@@ -100,6 +104,7 @@ impl Client {
             silent: None,
             slow_us: 0,
             cut: false,
+            hello: None,
             number,
             producer: None,
             next_order: 0,
@@ -235,6 +240,13 @@ impl Client {
             return Op::Keep(step, request);
         }
         let mut choice = self.draw("operation");
+        if !self.is_idempotent() && choice.chance(1, 25) {
+            let value = self.next_value;
+            self.next_value += 1;
+            let writes = choice.chance(2, 3);
+            let name = history.shared.name;
+            return Op::Share(name, used(name, value, writes));
+        }
         let produces = matches!(self.role, Role::Producer { .. }) && choice.chance(14, 15);
         if produces {
             return self.produce(&mut choice, topics, history, wall_ms);

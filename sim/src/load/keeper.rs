@@ -14,6 +14,7 @@ use seedlog_net::records;
 use super::answered::Moment;
 use super::ops::{fetch_request, topic_name, KEPT_FROM};
 use super::records::{self as content, read_batches, Seen};
+use super::shared;
 use crate::check::answers::{Api, Why};
 use crate::check::history::{History, Part};
 use crate::draws::Draws;
@@ -36,6 +37,8 @@ pub enum Step {
     Read(u32),
     /// Ask for its metadata.
     Describe,
+    /// Make the shared topic of this name, or remove it.
+    Share(usize, bool),
 }
 
 /// What is wrong with a request to make a topic.
@@ -116,6 +119,10 @@ impl Churn {
             Flaw::TwoReplicas,
             Flaw::Config,
         ];
+        if choices.chance(1, 5) {
+            let creates = history.shared.begin(history.now_us);
+            return Step::Share(history.shared.name, creates);
+        }
         let step = match (choices.below(20), &self.topic) {
             (0..=11, None) => Step::Create(Flaw::No),
             (0, Some(_)) => Step::Create(Flaw::No),
@@ -150,6 +157,7 @@ impl Churn {
         };
         match step {
             Step::Create(flaw) => self.create(*flaw),
+            Step::Share(name, creates) => shared::change(*name, *creates),
             Step::Grow(total) => Request::CreatePartitions(CreatePartitionsRequest {
                 topics: vec![(topic.name, *total as i32, None)],
                 timeout_ms: 30_000,
@@ -225,6 +233,9 @@ impl Churn {
         at: Moment,
         history: &mut History,
     ) {
+        if let Step::Share(_, creates) = step {
+            return share(*creates, response, at, history);
+        }
         self.pending = false;
         let (api, code, model) = match (step, response) {
             (Step::Read(index), Response::Fetch(response)) => {
@@ -377,6 +388,20 @@ impl Churn {
             let text = format!("{part:?}: {found:?} up to {end}, not {wanted:?}");
             history.violate("keeper", text);
         }
+    }
+}
+
+/// The shared topic was made or removed.
+fn share(creates: bool, response: &Response, at: Moment, history: &mut History) {
+    let (api, code) = match response {
+        Response::CreateTopics(response) => (Api::CreateTopics, response.topics[0].error),
+        Response::DeleteTopics(response) => (Api::DeleteTopics, response.topics[0].1),
+        _ => return history.violate("answer-shape", format!("{response:?}")),
+    };
+    let why = at.whys(Why::Sound, api, (0, 0));
+    history.judge(api, code, &why, || "the shared topic".to_string());
+    if code == ErrorCode::None {
+        history.shared.done(creates, at.now_us);
     }
 }
 

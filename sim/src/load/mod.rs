@@ -3,9 +3,11 @@
 pub mod answered;
 pub mod batches;
 pub mod client;
+pub mod hello;
 pub mod keeper;
 pub mod ops;
 pub mod records;
+pub mod shared;
 
 /// What a client is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

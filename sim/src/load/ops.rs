@@ -12,6 +12,8 @@ use crate::plan::Topic;
 
 /// Topics from this number on are the keeper's.
 pub const KEPT_FROM: usize = 1_000;
+/// From this one on they are those that it removes while others write to them.
+pub const SHARED_FROM: usize = 1_000_000;
 
 /// A partition to be read: what was known when it was asked for. `sought` is true if the position was set
 /// rather than reached by reading; `far` if the offset lies beyond any end on purpose.
@@ -91,13 +93,17 @@ pub enum Op {
     Describe { topic: Option<usize>, by_id: bool },
     /// A keeper's step, as it is asked for.
     Keep(Step, Request),
+    /// Write to the shared topic of this name, or read it.
+    Share(usize, Request),
 }
 
 /// Name of a topic by number.
 pub fn topic_name(number: usize) -> String {
-    match number.checked_sub(KEPT_FROM) {
-        Some(kept) => format!("churn-{kept}"),
-        None => format!("topic-{number}"),
+    let shared = number.checked_sub(SHARED_FROM);
+    match (number.checked_sub(KEPT_FROM), shared) {
+        (_, Some(shared)) => format!("shared-{shared}"),
+        (Some(kept), None) => format!("churn-{kept}"),
+        (None, None) => format!("topic-{number}"),
     }
 }
 
@@ -200,7 +206,8 @@ impl Op {
                 };
                 (Request::Metadata(request), None)
             }
-            Op::Keep(_, request @ (Request::Produce(_) | Request::Fetch(_))) => {
+            Op::Keep(_, request @ (Request::Produce(_) | Request::Fetch(_)))
+            | Op::Share(_, request) => {
                 let key = i16::from(matches!(request, Request::Fetch(_)));
                 (request.clone(), Some((key, 12)))
             }

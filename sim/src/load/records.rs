@@ -156,7 +156,7 @@ mod tests {
         for number in 0..40u64 {
             let sent: Vec<Record> = (0..2).map(|n| record(number + n, 7, 60)).collect();
             let batch = records::build(&sent, None);
-            let seen = read_batches(&[batch.clone()], 0, &mut |_| {});
+            let seen = read_batches(std::slice::from_ref(&batch), 0, &mut |_| {});
             let seen = seen.expect("as it was sent");
             assert_eq!(numbers(&seen), [(0, number), (1, number + 1)]);
             assert_eq!(

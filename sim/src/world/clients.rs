@@ -11,6 +11,7 @@ use super::{Event, World};
 use crate::draws;
 use crate::load::answered::Moment;
 use crate::load::client::{Client, Silent, Waiting};
+use crate::load::hello::Hello;
 use crate::load::ops::{Known, Op};
 use crate::load::Role;
 use crate::plan::Plan;
@@ -37,6 +38,19 @@ impl World {
         let client = &mut self.clients[number];
         if client.conn != Some(conn) {
             return;
+        }
+        let mut bytes = bytes;
+        if let Some(hello) = &mut client.hello {
+            let Some((right, rest)) = hello.take(&bytes) else {
+                return;
+            };
+            bytes = rest;
+            client.hello = None;
+            self.history.mark("hello");
+            if !right {
+                let text = format!("client {number}: a wrong answer to ApiVersions");
+                self.history.violate("api-versions", text);
+            }
         }
         let responses = match client.codec.receive(bytes) {
             Ok(responses) => responses,
@@ -86,6 +100,7 @@ impl World {
             return self.at(self.now_us + later, Event::Act { client: number });
         }
         let now = self.now();
+        self.history.now_us = self.now_us;
         let ops = match (auditing, self.created) {
             (true, _) => vec![self.audit_op()],
             (false, true) => {
@@ -182,6 +197,10 @@ impl World {
         self.clients[number].cut = false;
         self.clients[number].codec = seedlog_net::client::Connection::new("sim");
         self.deliver(shard, Input::Connect { conn });
+        let mut choice = draws::keyed(self.plan.seed, "hello", number as u64, n);
+        let (hello, bytes) = Hello::ask(choice.chance(1, 4));
+        self.clients[number].hello = Some(hello);
+        self.put_on_link(conn, &bytes);
         true
     }
 

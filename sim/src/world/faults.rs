@@ -6,7 +6,7 @@ use seedlog_core::ids::ShardId;
 use super::{path_of, Event, World};
 use crate::check::history::Part;
 use crate::disk::BadRead;
-use crate::load::ops::KEPT_FROM;
+use crate::load::ops::{KEPT_FROM, SHARED_FROM};
 use crate::plan::{Choices, Fault, FaultKind};
 
 /// The partition whose file this is.
@@ -14,7 +14,11 @@ pub(super) fn part_of(path: &str) -> Option<Part> {
     let folder = path.strip_prefix("topics/")?.split('.').next()?;
     let (name, index) = folder.rsplit_once('-')?;
     let (kind, topic) = name.split_once('-')?;
-    let first = if kind == "churn" { KEPT_FROM } else { 0 };
+    let first = match kind {
+        "churn" => KEPT_FROM,
+        "shared" => SHARED_FROM,
+        _ => 0,
+    };
     let topic: usize = topic.parse().ok()?;
     Some((first + topic, index.parse().ok()?))
 }
