@@ -13,7 +13,7 @@ use seedlog_core::work::{self, WorkJob};
 
 use crate::check::history::{History, Part};
 use crate::check::troubles::Troubles;
-use crate::disk::SimDisk;
+use crate::disk::{path_of, SimDisk};
 use crate::draws::{number_of, Draws};
 use crate::load::client::Client;
 use crate::plan::{Fault, Plan};
@@ -619,23 +619,6 @@ impl World {
             self.note_damage(&path);
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
-    }
-}
-
-fn path_of(request: &DiskRequest) -> &str {
-    match request {
-        DiskRequest::List { dir }
-        | DiskRequest::SyncDir { dir }
-        | DiskRequest::RemoveDir { dir } => dir,
-        DiskRequest::Read { file, .. }
-        | DiskRequest::Write { file, .. }
-        | DiskRequest::Sync { file }
-        | DiskRequest::Allocate { file, .. }
-        | DiskRequest::Truncate { file, .. }
-        | DiskRequest::Unlink { file } => file,
-        DiskRequest::Rename { from, .. } => from,
-        // Asked for only when the writes of all its files have ended.
-        DiskRequest::SyncMany { .. } => "",
     }
 }
 

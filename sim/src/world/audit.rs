@@ -182,9 +182,7 @@ impl World {
             return;
         }
         self.mark("power-cut-oracle");
-        let mut disk = self.disk.clone();
-        disk.heal();
-        disk.power_loss(&mut self.draws.of("oracle", 0));
+        let disk = self.fork_disk(&mut self.draws_of("oracle", self.history.acks), true);
         let mut fork = Fork::boot(self, disk);
         if let Some(reason) = fork.fatal.take() {
             return self.history.violate("power-cut", reason);
@@ -311,7 +309,7 @@ impl Fork {
             fatal: None,
         };
         let mut seeds = Choices::new(world.plan.seed, "fork", world.history.acks);
-        let running = shards_to_run(world.wanted, &mut fork.disk);
+        let running = shards_to_run(world.wanted, &fork.disk);
         for shard in 0..running {
             let mut out = Effects::default();
             let mut config = config((world.wanted, running), shard, world.knobs);

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use seedlog_core::contract::{Config, Effects, Knobs};
-use seedlog_core::disk::{DiskDone, DiskRequest};
+use seedlog_core::disk::DiskRequest;
 use seedlog_core::ids::{NodeId, ShardId, Uuid};
 use seedlog_core::limits::Limits;
 use seedlog_core::shard::{self, Shard};
 
 use super::{Broker, Event, World};
 use crate::disk::SimDisk;
-use crate::draws::number_of;
+use crate::draws::Draws;
 use crate::plan::Choices;
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
         self.life += 1;
         self.history.life = self.life;
         self.starts_since = Some(self.now_us);
-        let running = shards_to_run(self.wanted, &mut self.disk);
+        let running = shards_to_run(self.wanted, &self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
         self.broker = Some(Broker {
@@ -48,15 +48,25 @@ impl World {
         }
     }
 
+    /// The broker's process ends of itself.
     pub(super) fn stop_broker(&mut self) {
+        self.kill_broker(&mut self.draws_of("stop", self.life));
+    }
+
+    /// The broker's process is no more. What became of the disk operations it had under way is drawn.
+    pub(super) fn kill_broker(&mut self, draws: &mut Draws) {
         if self.broker.take().is_none() {
             return;
         }
+        let open = self.disk_ops();
+        self.disk.abandon(&open, draws);
+        self.mark_fired();
         self.life += 1;
         self.history.life = self.life;
         self.starts_since = None;
         self.owed.clear();
-        self.end_disk_ops();
+        self.queue
+            .retain(|_, event| !matches!(event, Event::Disk { .. }));
         for client in 0..self.clients.len() {
             self.lose_connection(client);
         }
@@ -67,41 +77,31 @@ impl World {
         self.at(self.now_us + after, Event::Restart);
     }
 
-    /// The process is gone: the kernel ends what it was given, or was not given it any more, before
-    /// another process can open the folder.
-    pub(super) fn end_disk_ops(&mut self) {
-        let open = |event: &Event| matches!(event, Event::Disk { .. });
-        let keys: Vec<(u64, u64)> = self
-            .queue
-            .iter()
-            .filter(|(_, event)| open(event))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            let Some(Event::Disk { op, .. }) = self.queue.remove(&key) else {
-                continue;
-            };
-            let reads = matches!(
-                op.request,
-                DiskRequest::Read { .. } | DiskRequest::List { .. }
-            );
-            let file = number_of(super::path_of(&op.request));
-            if !reads && self.draws.of("at-death", file).chance(1, 2) {
-                let _ = self.run_disk(&op.request);
-            }
+    /// The disk operations under way, in the order asked for as far as they are of one file.
+    fn disk_ops(&self) -> Vec<DiskRequest> {
+        let open = |event: &Event| match event {
+            Event::Disk { life, op, .. } if *life == self.life => Some(op.request.clone()),
+            _ => None,
+        };
+        self.queue.values().filter_map(open).collect()
+    }
+
+    /// The disk as another process would find it if this one died now, with the power if `cut`.
+    pub(super) fn fork_disk(&self, draws: &mut Draws, cut: bool) -> SimDisk {
+        let mut disk = self.disk.clone();
+        disk.abandon(&self.disk_ops(), draws);
+        disk.heal();
+        if cut {
+            disk.power_loss(draws);
         }
+        disk
     }
 }
 
 /// Shards to run on this disk where so many are wanted.
-pub(super) fn shards_to_run(wanted: u16, disk: &mut SimDisk) -> u16 {
-    let dir = "journal".into();
-    match disk.run(&DiskRequest::List { dir }) {
-        Ok(DiskDone::Listing(files)) => {
-            shard::shards_to_run(wanted, files.iter().map(|(name, _)| &name[..]))
-        }
-        _ => wanted,
-    }
+pub(super) fn shards_to_run(wanted: u16, disk: &SimDisk) -> u16 {
+    let files = disk.list("journal");
+    shard::shards_to_run(wanted, files.iter().map(|(name, _)| &name[..]))
 }
 
 /// What clients may make a simulated shard hold: so little that it is used up.

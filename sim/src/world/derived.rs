@@ -121,7 +121,8 @@ impl World {
         let ready =
             |broker: &super::Broker| !broker.moving && broker.shards.iter().all(Shard::is_ready);
         if self.broker.as_ref().is_some_and(ready) {
-            self.compare_with_replay(self.disk.clone());
+            let disk = self.fork_disk(&mut self.draws_of("at-rest", self.life), false);
+            self.compare_with_replay(disk);
         }
     }
 

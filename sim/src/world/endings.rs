@@ -1,6 +1,7 @@
 //! Damage after the end, beyond what one replica can bear: the broker refuses loudly and leaves the
 //! file as it is, or everything is still there.
 
+use bytes::Bytes;
 use seedlog_core::log::journal::PAGE;
 
 use super::{Event, World};
@@ -25,7 +26,7 @@ enum Stage {
     Before,
     Quiet,
     /// The damage is done: this file had these bytes. The broker has refused so many times.
-    Damaged(Ending, String, Option<Vec<u8>>, u32),
+    Damaged(Ending, String, Option<Bytes>, u32),
     Over,
 }
 

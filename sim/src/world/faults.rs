@@ -3,9 +3,10 @@
 use seedlog_core::disk::{DiskError, DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
-use super::{path_of, Event, World};
+use super::{Event, World};
 use crate::check::history::Part;
-use crate::disk::BadRead;
+use crate::disk::{path_of, BadRead};
+use crate::draws::{keyed, Draws};
 use crate::load::ops::{KEPT_FROM, SHARED_FROM};
 use crate::plan::{Choices, Fault, FaultKind};
 
@@ -81,6 +82,18 @@ impl World {
         self.monitor.rewind(of);
     }
 
+    /// The draws of one blow to the disk: whatever else is in the plan, it does the same.
+    pub(super) fn draws_of(&self, site: &str, value: u64) -> Draws {
+        Draws::new(keyed(self.plan.seed, site, value, 0).below(u64::MAX))
+    }
+
+    /// What the disk met counts.
+    pub(super) fn mark_fired(&mut self) {
+        for name in std::mem::take(&mut self.disk.fired) {
+            self.mark(name);
+        }
+    }
+
     /// The disk carries it out. What a failed sync of a journal did not cover counts as written from
     /// then on, and is not.
     pub(super) fn run_disk(&mut self, request: &DiskRequest) -> DiskResult {
@@ -124,18 +137,16 @@ impl World {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
                 self.count_cut();
-                self.stop_broker();
+                self.kill_broker(&mut self.draws_of("crash", fault.value));
             }
             FaultKind::PowerLoss if self.broker.is_some() => {
                 self.mark("power-loss");
                 self.count_cut();
-                self.stop_broker();
+                let mut draws = self.draws_of("power-loss", fault.value);
+                self.kill_broker(&mut draws);
                 self.lose_loose(None);
-                let mut cut = Choices::new(fault.value, "cut", self.plan.seed);
-                self.disk.power_loss(&mut cut);
-                for name in std::mem::take(&mut self.disk.fired) {
-                    self.mark(name);
-                }
+                self.disk.power_loss(&mut draws);
+                self.mark_fired();
             }
             FaultKind::Crash | FaultKind::PowerLoss => {}
             FaultKind::BrokenFolder => {

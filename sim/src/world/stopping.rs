@@ -54,9 +54,7 @@ impl World {
             let text = format!("{owed} calls were never answered");
             self.history.violate("clean-stop", text);
         }
-        let mut disk = self.disk.clone();
-        disk.heal();
-        disk.power_loss(&mut self.draws.of("oracle", 0));
+        let disk = self.fork_disk(&mut self.draws_of("stopped", self.life), true);
         self.compare_with_replay(disk);
         self.mark("stopped-cleanly");
         let life = self.life;

@@ -1,7 +1,6 @@
 //! What faults reach, told to the checks: stored ranges, the disk, and time that the broker stood still. A
 //! call that nothing explains must be answered in time.
 
-use seedlog_core::disk::{DiskDone, DiskRequest};
 use seedlog_core::shard::Shard;
 
 use super::clients::ANSWERED_WITHIN_US;
@@ -18,12 +17,7 @@ impl World {
         let Some(from) = base(name) else {
             return;
         };
-        let mut disk = self.disk.clone();
-        disk.heal();
-        let listed = disk.run(&DiskRequest::List { dir: dir.into() });
-        let Ok(DiskDone::Listing(files)) = listed else {
-            return;
-        };
+        let files = self.disk.list(dir);
         let later = files.iter().filter_map(|(name, _)| base(name));
         let next = later.filter(|other| *other > from).min();
         // The youngest file holds no more than the log does.
