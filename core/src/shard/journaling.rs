@@ -581,6 +581,8 @@ impl Shard {
                 self.owed.insert(replica.id);
             }
         }
+        let all: Vec<PartitionId> = self.replicas.keys().copied().collect();
+        all.into_iter().for_each(|id| self.wants_unlinking(id));
         self.stage = Stage::Ready;
         self.tell_opened(fresh, out);
     }

@@ -124,7 +124,8 @@ impl SimDisk {
         };
         let broken = self.broken.as_deref();
         let broken = broken.is_some_and(|folder| file.starts_with(folder));
-        !broken && !(self.full && end > self.store.len_of(file))
+        let fits = !self.full || end <= self.store.len_of(file);
+        !broken && fits
     }
 
     /// Power is cut: what was not synced survives in part, in any order, torn at sectors.
