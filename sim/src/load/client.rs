@@ -386,9 +386,15 @@ impl Client {
         for _ in 0..count {
             let part = self.some_part(choice, topics);
             let other = usize::from(part.0 == 0);
-            parts.insert(match self.loose == Some(part.0) && self.is_idempotent() {
-                true => (other, part.1 % topics[other] as i32),
-                false => part,
+            parts.insert(match self.loose {
+                Some(loose) if self.is_idempotent() && loose == part.0 => {
+                    (other, part.1 % topics[other] as i32)
+                }
+                // Few write to it.
+                Some(loose) if !self.is_idempotent() && choice.chance(1, 2) => {
+                    (loose, part.1 % topics[loose] as i32)
+                }
+                _ => part,
             });
         }
         let acks = match self.is_idempotent() {

@@ -135,12 +135,18 @@ pub fn judge(name: usize, response: &Response, at: Moment, history: &mut History
         false => moved,
     };
     let text = || format!("shared topic {name}, {shared:?}");
-    let (api, code) = match response {
-        Response::Produce(response) => (Api::Produce, response.topics[0].1[0].error),
-        Response::Fetch(response) => (Api::Fetch, response.topics[0].1[0].error),
+    let (api, index, code) = match response {
+        Response::Produce(response) => {
+            let told = &response.topics[0].1[0];
+            (Api::Produce, told.index, told.error)
+        }
+        Response::Fetch(response) => {
+            let told = &response.topics[0].1[0];
+            (Api::Fetch, told.index, told.error)
+        }
         _ => return history.violate("answer-shape", format!("{response:?}")),
     };
-    let mut all = at.whys(why[0], api, (SHARED_FROM + name, -1));
+    let mut all = at.whys(why[0], api, (SHARED_FROM + name, index));
     all.extend(&why);
     history.judge(api, code, &all, text);
     history.mark(match code {

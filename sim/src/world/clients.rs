@@ -212,7 +212,8 @@ impl World {
         let Some(link) = self.link(conn) else {
             return;
         };
-        let (client, slow, cut) = (link.client, link.reads_nothing(now_us), link.dead[0]);
+        let (client, shard, slow) = (link.client, link.shard, link.reads_nothing(now_us));
+        let held_up = self.is_held_up(shard);
         self.drop_link(conn);
         if self.clients[client].conn != Some(conn) {
             return;
@@ -223,7 +224,7 @@ impl World {
         let (allowed, name) = match why {
             CloseReason::UnansweredFailure => (failed, "closed-unanswered"),
             CloseReason::StalledReader => (slow, "closed-slow-reader"),
-            CloseReason::StalledRequest => (cut, "closed-stalled-request"),
+            CloseReason::StalledRequest => (held_up, "closed-stalled-request"),
             CloseReason::Idle => (false, ""),
         };
         match allowed {

@@ -31,6 +31,9 @@ struct Answer {
 /// After this time the broker's end of a connection learns that the other one is gone.
 const KEEPALIVE_US: u64 = 2_000_000;
 
+/// A little more than `pressed_stall_ms`.
+const HELD_UP_US: u64 = 700_000;
+
 /// A connection, as the network and the broker's end of it see it.
 pub(super) struct Link {
     pub client: usize,
@@ -367,6 +370,17 @@ impl World {
             let time = self.in_order("to-client", (conn, true), delay);
             self.at(time, Event::ToClient { conn });
         }
+    }
+
+    /// Requests of this shard's connections may have stood still for as long as it bears when its pools are
+    /// used up: one of them is dead, or takes no answers, or the disk or the process stood still.
+    pub(super) fn is_held_up(&self, shard: usize) -> bool {
+        let since = self.now_us.saturating_sub(HELD_UP_US);
+        let links = self.broker.iter().flat_map(|broker| broker.conns.values());
+        let mut links = links.filter(|link| link.shard == shard);
+        links.any(|link| link.dead[0] || link.reads_from > since)
+            || self.paused_until > since
+            || self.troubles.writes_since(since, self.now_us)
     }
 
     /// Some of the answers reach their client, unless it reads nothing now.
