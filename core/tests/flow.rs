@@ -12,7 +12,7 @@ use bytes::Bytes;
 use disk::Disk;
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
-use seedlog_core::contract::{CloseReason, Config, Effects, Input};
+use seedlog_core::contract::{CloseReason, Config, Effects, Halt, Input};
 use seedlog_core::disk::{DiskOp, DiskRequest};
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{CallId, ConnId, Uuid};
@@ -89,7 +89,7 @@ impl Host for World {
             self.answers.push((conn, call, response));
         }
         self.closes.extend(out.closes);
-        assert_eq!(out.halt, None);
+        assert!(matches!(out.halt, None | Some(Halt::Clean)));
     }
 }
 
@@ -551,6 +551,31 @@ fn many_fetches_that_nobody_reads_share_what_there_is_and_then_let_go() {
     }
     world.pass(LIMITS.stalled_reader_ms);
     assert_eq!(world.held(), 0);
+}
+
+#[test]
+fn a_clean_stop_answers_a_call_that_waits_for_room() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    for _ in 0..16 {
+        world.ask(0, produce("a", 0, -1, batch(20_000)));
+    }
+    world.unread = true;
+    for conn in 0..40 {
+        let request = fetch("a", &[0], i32::MAX, 0);
+        world.send(conn, Request::Fetch(request), 100);
+        world.run();
+    }
+    world.unread = false;
+    let late = world.send(1_000, Request::Fetch(fetch("a", &[0], i32::MAX, 0)), 100);
+    world.run();
+    assert_eq!(world.answer(late), None, "there is no room");
+    world.inputs.push_back((0, Input::Shutdown));
+    world.run();
+    for _ in 0..100 {
+        world.pass(LIMITS.pressed_stall_ms);
+    }
+    assert!(world.answer(late).is_some(), "it was heard before the stop");
 }
 
 #[test]

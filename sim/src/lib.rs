@@ -7,11 +7,10 @@
 compile_error!("build with --cfg madsim: a RUSTFLAGS variable replaces .cargo/config.toml");
 
 pub mod campaign;
-pub mod churn;
-pub mod client;
+pub mod check;
 pub mod disk;
 pub mod draws;
-pub mod history;
+pub mod load;
 pub mod plan;
 pub mod planted;
 pub mod report;

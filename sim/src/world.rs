@@ -9,19 +9,19 @@ use seedlog_core::ids::{ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
-use seedlog_net::server::Connection as Server;
 
-use crate::client::Client;
+use crate::check::history::{History, Part};
+use crate::check::troubles::Troubles;
 use crate::disk::{path_of, SimDisk};
 use crate::draws::{number_of, Draws};
-use crate::history::{History, Part};
-use crate::plan::{Choices, Fault, Plan};
+use crate::load::client::Client;
+use crate::plan::{Fault, Plan};
 use crate::report::Report;
 use crate::run::Watch;
 use crate::trace::stray::{self, Stray};
 use crate::trace::{short, words, Actor, Kind, Trace};
+use links::Link;
 
-const OP_TIMEOUT_US: u64 = 1_500_000;
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
 /// A shard's task takes its turn at most about this late.
@@ -70,16 +70,18 @@ enum Event {
     },
     ToServer {
         conn: ConnId,
-        bytes: Bytes,
     },
     ToClient {
-        client: usize,
         conn: ConnId,
-        bytes: Bytes,
+    },
+    /// The broker's end notices that nobody is at the other one.
+    LinkDies {
+        conn: ConnId,
     },
     Act {
         client: usize,
     },
+    /// The newest request of a client should have been answered.
     Timeout {
         client: usize,
         attempt: u64,
@@ -102,7 +104,9 @@ struct Broker {
     scheduled: Vec<bool>,
     /// When each shard's next deadline is set to fire; `u64::MAX` for none.
     timers: Vec<u64>,
-    conns: BTreeMap<ConnId, (usize, usize, Server)>,
+    conns: BTreeMap<ConnId, Link>,
+    /// Per shard: the connection that is read although no more may arrive.
+    lent: Vec<Option<ConnId>>,
     /// Operations that a fault made fail, by who asked for them: a shard may halt for its own.
     failed: Vec<(usize, DiskRequest)>,
     /// Partitions move to other shards, and how many shards are over since all have moved.
@@ -133,12 +137,14 @@ pub struct World {
     slow: (u64, u64),
     paused_until: u64,
     clients: Vec<Client>,
-    next_conn: u64,
+    /// Connections that each client has made.
+    connections: Vec<u64>,
     link_free: BTreeMap<(ConnId, bool), u64>,
     created: bool,
     audit: Option<BTreeMap<Part, Audit>>,
-    /// Partitions of which a stored range was damaged: it may be unreadable.
-    damaged: BTreeSet<Part>,
+    troubles: Troubles,
+    /// When the broker began to start, if it does not serve yet.
+    starts_since: Option<u64>,
     /// Files that a fault took away.
     lost: BTreeSet<String>,
     rest: rest::Rest,
@@ -152,7 +158,6 @@ pub struct World {
     sync_lost: BTreeSet<ShardId>,
     watch: Watch,
     draws: Draws,
-    latency: Choices,
     /// Moves that are yet to be cut: (how many, the fault's value).
     cuts: (u64, u64),
     acks_at_oracle: u64,
@@ -205,6 +210,8 @@ impl World {
                 let part = history.part((number, index as i32));
                 part.retention = topic.has_retention();
                 part.young_ms = topic.young_ms();
+                let kept = topic.config("retention.bytes");
+                part.kept_bytes = kept.and_then(|bytes| u64::try_from(bytes).ok());
             }
         }
         let partitions = plan.topics.iter().map(|topic| u64::from(topic.partitions));
@@ -229,11 +236,12 @@ impl World {
             stalled_until: 0,
             slow: (0, 1),
             paused_until: 0,
-            next_conn: 0,
+            connections: vec![0; plan.clients + 1],
             link_free: BTreeMap::new(),
             created: false,
             audit: None,
-            damaged: BTreeSet::new(),
+            troubles: Troubles::default(),
+            starts_since: None,
             lost: BTreeSet::new(),
             rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
@@ -243,7 +251,6 @@ impl World {
             sync_lost: BTreeSet::new(),
             watch: Watch::All,
             draws: Draws::new(seed),
-            latency: Choices::new(seed, "latency", 0),
             cuts: (0, 0),
             acks_at_oracle: 0,
             trace: Trace::new(seed),
@@ -353,20 +360,11 @@ impl World {
             | Event::Work { .. }
             | Event::Disk { .. }
             | Event::Stopped { .. } => {}
-            Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
-            Event::ToClient {
-                client,
-                conn,
-                bytes,
-            } => self.at_client(client, conn, bytes),
+            Event::ToServer { conn } => self.at_server(conn),
+            Event::LinkDies { conn } => self.reset_link(conn, 0),
+            Event::ToClient { conn } => self.at_client_end(conn),
             Event::Act { client } => self.act(client),
-            Event::Timeout { client, attempt } => {
-                if self.clients[client].attempt == attempt
-                    && !self.clients[client].waiting.is_empty()
-                {
-                    self.lose_connection(client);
-                }
-            }
+            Event::Timeout { client, attempt } => self.timed_out(client, attempt),
             Event::Fault(fault) => self.fault(fault),
             Event::DiskFreed => self.disk.room = None,
             Event::FolderMended => self.disk.broken = None,
@@ -461,7 +459,12 @@ impl World {
         if let Some(at) = timer {
             self.at(at, Event::Timer { life, shard, at });
         }
+        let silent = out.replies.is_empty() && out.neighbours.is_empty();
+        if silent && out.notes.contains(&Note::DuplicateSequence) {
+            self.mark("parked-duplicate");
+        }
         self.carry_out(shard, out);
+        self.look_at_waiting_links(shard);
         self.look_at_ending();
     }
 
@@ -509,7 +512,7 @@ impl World {
                 ConnId(u64::MAX - from.0 as u64 * 64 - u64::from(to.0)),
                 true,
             );
-            let time = self.in_order(key, 1, 60);
+            let time = self.in_order("neighbour", key, (1, 60));
             let input = Input::Neighbour { from, message };
             self.at(
                 time,
@@ -529,26 +532,17 @@ impl World {
             let Some(broker) = &mut self.broker else {
                 return;
             };
-            let Some((client, _, server)) = broker.conns.get_mut(&conn) else {
+            let Some(link) = broker.conns.get_mut(&conn) else {
                 continue;
             };
             let held = response.held_bytes();
             let said = self.trace.keeps().then(|| words::told(&response));
-            server.reply(call, response);
-            let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
-            let to = Actor::Client(client as u16);
+            link.server.reply(call, response);
+            let bytes = Bytes::from(link.server.take_output().concat());
+            let to = Actor::Client(link.client as u16);
             self.trace
                 .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
-            self.deliver(shard, Input::Sent { conn, bytes: held });
-            let time = self.in_order((conn, true), 50, 1_500);
-            self.at(
-                time,
-                Event::ToClient {
-                    client,
-                    conn,
-                    bytes,
-                },
-            );
+            self.answer_on_link(conn, bytes, held);
         }
         for (conn, why) in out.closes {
             self.closed_by_broker(conn, why);
@@ -561,7 +555,10 @@ impl World {
 
     fn note(&mut self, note: &Note) {
         match note {
-            Note::Ready => self.mark("ready"),
+            Note::Ready => {
+                self.mark("ready");
+                self.serves();
+            }
             Note::Resharding => self.resharding(),
             Note::SegmentRolled => self.mark("segment-rolled"),
             Note::CannotRemove { .. } => self.mark("cannot-remove"),
@@ -589,14 +586,22 @@ impl World {
     }
 
     /// A time after the last message on this link: links do not reorder.
-    fn in_order(&mut self, link: (ConnId, bool), low: u64, high: u64) -> u64 {
-        let time = self.now_us + self.latency.between(low, high);
+    fn in_order(
+        &mut self,
+        site: &'static str,
+        link: (ConnId, bool),
+        (low, high): (u64, u64),
+    ) -> u64 {
+        let time = self.now_us + self.draws.of(site, link.0 .0).between(low, high);
         let free = self.link_free.entry(link).or_default();
         *free = time.max(*free + 1);
         *free
     }
 
     fn disk_op(&mut self, shard: usize, op: &DiskOp) {
+        if matches!(&op.request, DiskRequest::Read { file, .. } if file.ends_with(".log")) {
+            self.mark("cold-read");
+        }
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
@@ -604,11 +609,14 @@ impl World {
                 broker.failed.push((shard, op.request.clone()));
             }
         }
-        fired.into_iter().for_each(|name| self.mark(name));
+        for name in fired {
+            self.mark(name);
+            self.reaches(name);
+        }
         for path in std::mem::take(&mut self.disk.damaged) {
             self.trace
                 .event(Actor::Disk, Kind::Damage, &path, || path.clone());
-            self.damaged.extend(faults::part_of(&path));
+            self.note_damage(&path);
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
     }
@@ -622,7 +630,9 @@ mod clients;
 mod derived;
 mod endings;
 mod faults;
+mod links;
 mod monitor;
 mod rest;
 mod stopping;
 mod traced;
+mod troubles;

@@ -303,6 +303,17 @@ impl Shard {
         !self.runnable.ready.is_empty() && self.is_ready() && !self.stopping.drained
     }
 
+    /// Calls that were heard are to begin, or wait for room in a pool: who holds it without moving soon
+    /// lets go.
+    pub(super) fn has_waiting_calls(&self) -> bool {
+        let Runnable {
+            ready,
+            fetches,
+            replies,
+        } = &self.runnable;
+        !(ready.is_empty() && fetches.is_empty() && replies.is_empty())
+    }
+
     /// Begin this connection's next call, if it may.
     fn run_conn(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
         let limit = self.config.limits.unsent_per_connection;

@@ -35,7 +35,8 @@ impl Shard {
         for token in tokens {
             self.give_up(now, token, out);
         }
-        if self.calls.is_empty() && !self.stopping.drained {
+        let owes = !self.calls.is_empty() || (self.is_ready() && self.has_waiting_calls());
+        if !owes && !self.stopping.drained {
             self.stopping.drained = true;
             for shard in 0..self.config.running {
                 self.tell(ShardId(shard), NeighbourMessage::Drained, out);

@@ -86,6 +86,14 @@ impl Topic {
         found.and_then(|(_, value)| value.parse().ok())
     }
 
+    /// The broker, not the producer, stamps its records.
+    pub fn is_stamped(&self) -> bool {
+        let by_broker = |(name, value): &(String, String)| {
+            name == "message.timestamp.type" && value == "LogAppendTime"
+        };
+        self.configs.iter().any(by_broker)
+    }
+
     /// Records may be dropped by retention.
     pub fn has_retention(&self) -> bool {
         ["retention.ms", "retention.bytes"]

@@ -74,7 +74,8 @@ fn faults_of(seed: u64, kind: FaultKind) -> Vec<Fault> {
     (0..count).map(fault).collect()
 }
 
-/// Topic number `number`: the first has retention, by size or by time. The third, where there is one and a
+/// Topic number `number`: the first has retention, by size or by time; the records of the second are
+/// stamped by their producers or by the broker. The third, where there is one and a
 /// client that is not idempotent produces, opts out of syncing (a lost batch would end the session of one
 /// that is): so far that a cut takes much, or so little that `flush.messages` is reached before another
 /// block syncs.
@@ -83,9 +84,11 @@ fn topic_of(seed: u64, number: u64, clients: usize) -> Topic {
     let partitions = choice.between(3, 5) as u32;
     let by_time = choice.chance(1, 2);
     let often = choice.chance(1, 2);
+    let stamped = choice.chance(1, 2);
     let configs: &[(&str, &str)] = match number {
         0 if by_time => &[("retention.ms", "4000"), ("segment.ms", "1000")],
         0 => &[("retention.bytes", "40000")],
+        1 if stamped => &[("message.timestamp.type", "LogAppendTime")],
         2 if clients > 4 && often => &[("flush.messages", "5"), ("flush.ms", "300")],
         2 if clients > 4 => &[("flush.messages", "20"), ("flush.ms", "300")],
         _ => &[],

@@ -11,11 +11,14 @@ use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::Instant;
 
-use super::broker::{config, shards_to_run};
+use super::broker::{config, shards_to_run, ORACLE_LIMITS};
 use super::derived::{replica, Fold};
 use super::{Audit, World};
-use crate::client::{fetch_request, read_batches, values, Client, Op, Role};
-use crate::history::Part;
+use crate::check::history::Part;
+use crate::load::client::Client;
+use crate::load::ops::{fetch_request, Op};
+use crate::load::records::{numbers, read_batches};
+use crate::load::Role;
 use crate::plan::Choices;
 use crate::run::Watch;
 
@@ -26,6 +29,7 @@ impl World {
             return;
         }
         self.disk.heal();
+        self.troubles.heal(self.now_us);
         self.clients[0].role = Role::Consumer;
         self.begin_audit();
     }
@@ -77,7 +81,7 @@ impl World {
                 audit.tries = 0;
                 audit.end = Some(fetched.high_watermark);
                 audit.start = audit.start.max(fetched.log_start_offset);
-                let found = match values(&fetched.records, offset) {
+                let found = match read_batches(&fetched.records, offset, &mut |_| {}) {
                     Ok(found) => found,
                     Err(reason) => {
                         return self
@@ -85,8 +89,8 @@ impl World {
                             .violate("H2", format!("{part:?}@{offset}: {reason}"))
                     }
                 };
-                audit.found.extend(found.iter().map(|(offset, _)| *offset));
-                audit.next = found.last().map_or(audit.next, |(last, _)| last + 1);
+                audit.found.extend(found.iter().map(|one| one.offset));
+                audit.next = found.last().map_or(audit.next, |last| last.offset + 1);
                 self.history.read(part, offset, &found);
             }
             // The log starts further on: ask where.
@@ -126,8 +130,8 @@ impl World {
         self.compare_at_rest();
         for (part, audit) in self.audit.take().unwrap_or_default() {
             let Some(end) = audit.end else { continue };
-            if !audit.faulty.is_empty() && !self.damaged.contains(&part) {
-                let offset = audit.faulty.first().copied().unwrap_or_default();
+            let damaged = |offset: &&i64| self.troubles.is_damaged(part, **offset);
+            if let Some(offset) = audit.faulty.iter().find(|offset| !damaged(offset)) {
                 self.history.violate(
                     "storage-error",
                     format!("{part:?}@{offset}: no fault was placed there"),
@@ -143,6 +147,9 @@ impl World {
         if !self.report.undecided {
             self.keep_audit();
         }
+        if self.plan.faults.is_empty() {
+            self.history.all_unanswered_are_there();
+        }
         if self.plan.faults.is_empty() && self.history.unknown > 0 {
             let text = format!("{} outcomes", self.history.unknown);
             self.history.violate("unknown-without-fault", text);
@@ -154,6 +161,8 @@ impl World {
         self.report.marks.insert("topic-made-again", again);
         self.report.marks.insert("keeper-read", back);
         self.report.marks.insert("loose-lost", self.monitor.losses);
+        let marks = std::mem::take(&mut self.history.marks);
+        self.report.marks.extend(marks);
     }
 
     /// 2.6: cut the power of a copy of the disk now, boot fresh shards on it, and look for everything
@@ -187,27 +196,28 @@ impl World {
             part, start, end, ..
         } = *reading;
         let durable = loose.get(&part).copied().unwrap_or(i64::MAX);
+        let damaged = |at: &i64| self.troubles.is_damaged(part, *at);
         let known = self.history.part(part);
-        if !(reading.faulty && self.damaged.contains(&part)) {
-            let value = |offset: &i64| {
-                let at = reading.found.binary_search_by_key(offset, |(at, _)| *at);
-                at.ok().map(|at| reading.found[at].1)
-            };
-            let wrong = |offset: &i64| value(offset).as_ref() != known.at.get(offset);
-            if let Some(offset) = known
-                .owed_from(start)
-                .filter(|at| *at < durable)
-                .find(wrong)
-            {
-                let told = value(&offset).map_or("gone".to_string(), |value| value.to_string());
-                return Some(format!(
-                    "{part:?}@{offset} is {told} after a power cut ({start}..{end})"
-                ));
-            }
+        let value = |offset: &i64| {
+            let at = reading.found.binary_search_by_key(offset, |(at, _)| *at);
+            at.ok().map(|at| reading.found[at].1)
+        };
+        let wrong = |offset: &i64| match value(offset) {
+            Some(value) => known.at.get(offset) != Some(&value),
+            None => !damaged(offset),
+        };
+        if let Some(offset) = known
+            .owed_from(start)
+            .filter(|at| *at < durable)
+            .find(wrong)
+        {
+            let told = value(&offset).map_or("gone".to_string(), |value| value.to_string());
+            return Some(format!(
+                "{part:?}@{offset} is {told} after a power cut ({start}..{end})"
+            ));
         }
         let may_start = known.retention || start <= known.deleted_to.max(0);
-        (!may_start && !reading.faulty)
-            .then(|| format!("{part:?} starts at {start} after a power cut"))
+        (!may_start).then(|| format!("{part:?} starts at {start} after a power cut"))
     }
 }
 
@@ -245,10 +255,10 @@ impl Reading {
                 let fold = &mut |head: &BatchHead| self.fold.take(head);
                 let read = read_batches(&fetched.records, self.next, fold).unwrap_or_default();
                 match read.last() {
-                    Some((last, _)) => self.next = last + 1,
+                    Some(last) => self.next = last.offset + 1,
                     None => self.over = true,
                 }
-                self.found.extend(read);
+                self.found.extend(numbers(&read));
             }
             ErrorCode::KafkaStorageError => {
                 self.faulty = true;
@@ -292,7 +302,8 @@ impl Fork {
         let running = shards_to_run(world.wanted, &fork.disk);
         for shard in 0..running {
             let mut out = Effects::default();
-            let config = config((world.wanted, running), shard, world.knobs);
+            let mut config = config((world.wanted, running), shard, world.knobs);
+            config.limits = ORACLE_LIMITS;
             fork.shards
                 .push(Shard::boot(config, seeds.seed(), fork.now, &mut out));
             fork.carry_out(usize::from(shard), out);

@@ -25,6 +25,8 @@ impl World {
             .event(Actor::Broker, Kind::Start, (life, &self.disk), || {
                 format!("life {life} starts")
             });
+        self.history.life = self.life;
+        self.starts_since = Some(self.now_us);
         let running = shards_to_run(self.wanted, &self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);
@@ -34,6 +36,7 @@ impl World {
             scheduled: vec![false; count],
             timers: vec![u64::MAX; count],
             conns: BTreeMap::new(),
+            lent: vec![None; count],
             failed: Vec::new(),
             moving: false,
             over: 0,
@@ -67,6 +70,8 @@ impl World {
         self.trace
             .event(Actor::Broker, Kind::Stop, self.life, || "gone".to_string());
         self.life += 1;
+        self.history.life = self.life;
+        self.starts_since = None;
         self.owed.clear();
         self.queue
             .retain(|_, event| !matches!(event, Event::Disk { .. }));
@@ -107,14 +112,21 @@ pub(super) fn shards_to_run(wanted: u16, disk: &SimDisk) -> u16 {
     shard::shards_to_run(wanted, files.iter().map(|(name, _)| &name[..]))
 }
 
-/// What clients may make a simulated shard hold: small, so that it is used up.
+/// What clients may make a simulated shard hold: so little that it is used up.
 pub(super) const LIMITS: Limits = Limits {
     request_max_bytes: 1 << 20,
-    produce_bytes: 1 << 20,
-    request_bytes: 1 << 20,
-    frame_bytes: 1 << 20,
+    produce_bytes: 8 << 10,
+    request_bytes: 1 << 10,
+    frame_bytes: 8 << 10,
+    fetch_bytes: 256 << 10,
+    reply_bytes: 32 << 10,
+    unsent_per_connection: 24 << 10,
+    ..Limits::DEFAULT
+};
+
+/// The same for the copies that are read by the oracle alone, everything at once.
+pub(super) const ORACLE_LIMITS: Limits = Limits {
     fetch_bytes: 64 << 20,
-    reply_bytes: 1 << 20,
     ..Limits::DEFAULT
 };
 

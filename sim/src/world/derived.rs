@@ -11,9 +11,9 @@ use seedlog_core::shard::Shard;
 
 use super::audit::Fork;
 use super::World;
-use crate::client::topic_name;
+use crate::check::history::Part;
 use crate::disk::SimDisk;
-use crate::history::Part;
+use crate::load::ops::topic_name;
 use crate::run::Watch;
 
 /// A producer's batch: first and last sequence, base offset, offset after it.
@@ -147,7 +147,7 @@ impl World {
         let told = metadata_differs(live, replayed);
         told.or_else(|| {
             let parts = self.history.partitions.keys();
-            let mut whole = parts.filter(|part| !self.damaged.contains(part));
+            let mut whole = parts.filter(|part| !self.troubles.is_damaged(**part, -1));
             whole.find_map(|part| {
                 let (live, replayed) = (replica(live, *part)?, replica(replayed, *part));
                 let differs = match replayed {

@@ -4,9 +4,10 @@ use seedlog_core::disk::{DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
 use super::{Event, World};
+use crate::check::history::Part;
 use crate::disk::path_of;
 use crate::draws::{keyed, Draws};
-use crate::history::Part;
+use crate::load::ops::{KEPT_FROM, SHARED_FROM};
 use crate::plan::{Choices, Fault, FaultKind};
 use crate::trace::{Actor, Kind};
 
@@ -15,9 +16,16 @@ const RETENTION_US: u64 = 5_000_000;
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
-    let folder = path.strip_prefix("topics/topic-")?.split('.').next()?;
-    let (topic, index) = folder.split_once('-')?;
-    Some((topic.parse().ok()?, index.parse().ok()?))
+    let folder = path.strip_prefix("topics/")?.split('.').next()?;
+    let (name, index) = folder.rsplit_once('-')?;
+    let (kind, topic) = name.split_once('-')?;
+    let first = match kind {
+        "churn" => KEPT_FROM,
+        "shared" => SHARED_FROM,
+        _ => 0,
+    };
+    let topic: usize = topic.parse().ok()?;
+    Some((first + topic, index.parse().ok()?))
 }
 
 impl World {
@@ -110,7 +118,7 @@ impl World {
     }
 
     /// The disk answers nothing for so long. What it was given comes after that, in its order.
-    fn stall(&mut self, us: u64) {
+    pub(super) fn stall(&mut self, us: u64) {
         let until = self.stalled_until.max(self.now_us + us);
         self.stalled_until = until;
         let held = |(key, event): (&(u64, u64), &Event)| {
@@ -156,26 +164,25 @@ impl World {
             FaultKind::BrokenFolder => {
                 self.disk.broken = self.disk.some_folder(fault.value);
                 let after = 200_000 + (fault.value >> 8) % 1_500_000;
+                self.troubles.no_writes(self.now_us, self.now_us + after);
                 self.at(self.now_us + after, Event::FolderMended);
             }
             FaultKind::Reshard => self.want_other_shards(fault.value),
             FaultKind::CleanStop => self.ask_to_stop(),
             FaultKind::Pause => {
                 self.mark("pause");
-                self.paused_until = self.now_us + 20_000 + fault.value % 400_000;
+                self.pause_until(self.now_us + 20_000 + fault.value % 400_000);
             }
             FaultKind::Disconnect => {
-                self.mark("disconnect");
                 let client = fault.value as usize % self.clients.len();
-                self.lose_connection(client);
+                self.disconnect(client, fault.value);
             }
             FaultKind::DiskFull => {
                 let levels = [0, 0, 2_000, 10_000, 40_000];
                 self.disk.room = Some(levels[(fault.value >> 24) as usize % levels.len()]);
-                self.at(
-                    self.now_us + 100_000 + fault.value % 700_000,
-                    Event::DiskFreed,
-                );
+                let until = self.now_us + 100_000 + fault.value % 700_000;
+                self.troubles.no_writes(self.now_us, until);
+                self.at(until, Event::DiskFreed);
             }
             FaultKind::Stall => {
                 self.mark("stall");
@@ -183,19 +190,19 @@ impl World {
                     0 => 600_000 + fault.value % 2_000_000,
                     _ => 10_000 + fault.value % 300_000,
                 };
-                self.stall(us);
+                self.stall_until(self.now_us + us);
             }
             FaultKind::SlowDisk => {
                 self.mark("slow-disk");
                 let until = self.now_us + 50_000 + fault.value % 800_000;
-                self.slow = (until, 10 + (fault.value >> 20) % 90);
+                self.goes_slowly(until, 10 + (fault.value >> 20) % 90);
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(".log", fault.value) {
                     self.trace.event(Actor::Disk, Kind::Damage, &path, || {
                         format!("rot in {path}")
                     });
-                    self.damaged.extend(part_of(&path));
+                    self.note_damage(&path);
                     self.mark("bit-rot");
                 }
             }
@@ -204,17 +211,19 @@ impl World {
                 self.trace.event(Actor::Disk, Kind::Damage, &path, || {
                     format!("bad sector in {path:?}")
                 });
-                self.damaged.extend(path.as_deref().and_then(part_of));
+                if let Some(path) = path {
+                    self.note_damage(&path);
+                }
             }
             FaultKind::SealRot => {
                 if let Some(path) = self.disk.rot(".seal", fault.value) {
-                    self.damaged.extend(part_of(&path));
+                    self.note_damage(&path);
                     self.mark("seal-rot");
                 }
             }
             FaultKind::SealLost => {
                 if let Some(path) = self.disk.lose_one(".seal", fault.value) {
-                    self.damaged.extend(part_of(&path));
+                    self.note_damage(&path);
                     self.lost.insert(path.to_string());
                     self.mark("seal-lost");
                 }

@@ -7,7 +7,7 @@ use seedlog_core::ids::{PartitionId, ShardId};
 use seedlog_core::shard::Shard;
 
 use super::faults::part_of;
-use crate::history::Part;
+use crate::check::history::Part;
 
 /// A replica's marks as last seen.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 use seedlog_core::contract::{Halt, Input};
 use seedlog_core::shard::Shard;
 
+use super::links::Link;
 use super::{Event, World};
 use crate::disk::concerns;
 
@@ -42,12 +43,14 @@ impl World {
         if broker.over < broker.shards.len() {
             return;
         }
-        // Of connections that clients have not given up.
-        let open = |(conn, (client, _, _)): &(&_, &(usize, _, _))| {
-            self.clients[*client].conn == Some(**conn)
+        // Of connections that clients have not given up, and on which they take their answers: what comes
+        // behind answers that nobody takes is not begun.
+        let open = |(conn, link): &(&_, &Link)| {
+            let client = &self.clients[link.client];
+            client.conn == Some(**conn) && !client.cut && !link.is_full()
         };
         let open = broker.conns.iter().filter(open);
-        let owed: usize = open.map(|(_, (_, _, server))| server.pending_calls()).sum();
+        let owed: usize = open.map(|(_, link)| link.server.pending_calls()).sum();
         if owed > 0 && broker.served {
             let text = format!("{owed} calls were never answered");
             self.history.violate("clean-stop", text);

@@ -1,0 +1,5 @@
+//! Checks that see only what clients see, and what the plan's faults explain.
+
+pub mod answers;
+pub mod history;
+pub mod troubles;

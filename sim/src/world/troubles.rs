@@ -1,0 +1,112 @@
+//! What faults reach, told to the checks: stored ranges, the disk, and time that the broker stood still. A
+//! call that nothing explains must be answered in time.
+
+use seedlog_core::shard::Shard;
+
+use super::clients::ANSWERED_WITHIN_US;
+use super::faults::part_of;
+use super::{Event, World};
+
+impl World {
+    /// A stored file was damaged: what offsets it may hold, up to the next file of its folder.
+    pub(super) fn note_damage(&mut self, path: &str) {
+        let (Some(part), Some((dir, name))) = (part_of(path), path.rsplit_once('/')) else {
+            return;
+        };
+        let base = |name: &str| name.split('.').next()?.parse::<i64>().ok();
+        let Some(from) = base(name) else {
+            return;
+        };
+        let files = self.disk.list(dir);
+        let later = files.iter().filter_map(|(name, _)| base(name));
+        let next = later.filter(|other| *other > from).min();
+        // The youngest file holds no more than the log does.
+        let end = || {
+            let shards = &self.broker.as_ref()?.shards;
+            let mut all = shards.iter().flat_map(Shard::replicas);
+            let replica = all.find(|replica| replica.dir == dir)?;
+            Some(replica.log_end)
+        };
+        let to = next.or_else(end).unwrap_or(i64::MAX);
+        self.troubles.damage(part, (from, to));
+    }
+
+    /// A fault of the disk has struck: what it may do to requests.
+    pub(super) fn reaches(&mut self, fault: &str) {
+        match fault {
+            "read-error" | "short-read" | "misdirected-read" => self.troubles.bad_read(self.now_us),
+            "write-error" | "short-write" | "sync-error" | "list-error" | "rename-error"
+            | "sync-dir-error" | "unlink-error" | "growth-error" => {
+                self.troubles.no_writes(self.now_us, self.now_us);
+            }
+            _ => {}
+        }
+    }
+
+    /// The process stands still.
+    pub(super) fn pause_until(&mut self, until_us: u64) {
+        self.stands_still(self.paused_until, until_us);
+        self.paused_until = until_us;
+    }
+
+    /// The disk answers nothing.
+    pub(super) fn stall_until(&mut self, until_us: u64) {
+        self.stands_still(self.stalled_until, until_us);
+        self.stall(until_us - self.now_us);
+        self.troubles.no_writes(self.now_us, until_us);
+    }
+
+    /// Operations take so many times as long: what waits for the disk may wait all that time.
+    pub(super) fn goes_slowly(&mut self, until_us: u64, times: u64) {
+        self.stands_still(self.slow.0, until_us);
+        self.slow = (until_us, times);
+    }
+
+    /// The broker stands still until then, which is later than it would have.
+    fn stands_still(&mut self, before_us: u64, until_us: u64) {
+        let from = before_us.max(self.now_us);
+        self.troubles.idle_us += until_us.saturating_sub(from);
+    }
+
+    /// A shard serves; with the last one the broker does.
+    pub(super) fn serves(&mut self) {
+        let all = |broker: &super::Broker| broker.shards.iter().all(Shard::is_ready);
+        if self.broker.as_ref().is_some_and(all) {
+            let since = self.starts_since.take().unwrap_or(self.now_us);
+            self.troubles.idle_us += self.now_us - since;
+        }
+    }
+
+    /// See [`crate::check::troubles::Troubles::idle_us`], the present start and the time that this client
+    /// did not read counted.
+    pub(super) fn idle_us(&self, client: usize) -> u64 {
+        let since = self.starts_since.unwrap_or(self.now_us);
+        self.troubles.idle_us + (self.now_us - since) + self.clients[client].slow_us
+    }
+
+    /// A client has waited: too long, unless the world stood still meanwhile. Then it gives up.
+    pub(super) fn timed_out(&mut self, number: usize, attempt: u64) {
+        let client = &self.clients[number];
+        if client.attempt != attempt {
+            return;
+        }
+        let silent = client.silent.filter(|silent| silent.bad);
+        let row = match (client.waiting.back(), silent) {
+            (Some(last), _) => (last.sent_us + last.within_us, last.idle_us),
+            // It waits for its connection to be closed.
+            (None, Some(silent)) => (silent.since_us + ANSWERED_WITHIN_US, silent.idle_us),
+            (None, None) => return,
+        };
+        let due = row.0 + (self.idle_us(number) - row.1);
+        if due > self.now_us {
+            let client = number;
+            return self.at(due, Event::Timeout { client, attempt });
+        }
+        let text = format!("client {number}: {:?}", client.waiting.front());
+        let explained = self.is_stopping() || client.cut;
+        if !explained {
+            self.history.violate("hung-call", text);
+        }
+        self.lose_connection(number);
+    }
+}
