@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use seedlog_core::api::Response;
 use seedlog_core::contract::{Effects, Halt, Input, Knobs, Note};
 use seedlog_core::disk::{DiskOp, DiskRequest};
-use seedlog_core::ids::{ConnId, ShardId};
+use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
@@ -151,12 +152,7 @@ pub struct World {
     work_time: Choices,
     acks_at_oracle: u64,
     trace: Trace,
-    verdicts_seen: usize,
-    /// A panic ended the run.
-    panicked: bool,
-    /// The run ends with the first rule that breaks.
-    first_only: bool,
-    stray: Option<Stray>,
+    traced: traced::State,
     /// What clients did and saw.
     pub history: History,
     report: Report,
@@ -246,10 +242,7 @@ impl World {
             work_time: Choices::new(seed, "work", 0),
             acks_at_oracle: 0,
             trace: Trace::new(seed),
-            verdicts_seen: 0,
-            panicked: false,
-            first_only: false,
-            stray: None,
+            traced: traced::State::default(),
             history,
             report,
             plan,
@@ -272,7 +265,7 @@ impl World {
 
     fn now(&self) -> Now {
         let mut wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
-        if self.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
+        if self.traced.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
             wall_ms += stray::machine_ms();
         }
         Now {
@@ -310,6 +303,8 @@ impl World {
         let passed = time_us - self.now_us;
         self.now_us = time_us;
         self.trace.at(time_us);
+        let panics = self.traced.stray == Some(Stray::Panic) && time_us > STRAY_FROM_US;
+        assert!(!panics, "planted");
         self.happen(event);
         Step::Passed(passed)
     }
@@ -377,7 +372,7 @@ impl World {
 
     fn deliver(&mut self, shard: usize, input: Input) {
         let delay = self.latency.below(200);
-        if self.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
+        if self.traced.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
             self.latency.below(2);
         }
         let Some(broker) = &mut self.broker else {
@@ -512,29 +507,7 @@ impl World {
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
-            let Some(broker) = &mut self.broker else {
-                return;
-            };
-            let Some((client, _, server)) = broker.conns.get_mut(&conn) else {
-                continue;
-            };
-            let held = response.held_bytes();
-            let said = self.trace.keeps().then(|| words::told(&response));
-            server.reply(call, response);
-            let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
-            let to = Actor::Client(client as u16);
-            self.trace
-                .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
-            self.deliver(shard, Input::Sent { conn, bytes: held });
-            let time = self.in_order((conn, true), 50, 1_500);
-            self.at(
-                time,
-                Event::ToClient {
-                    client,
-                    conn,
-                    bytes,
-                },
-            );
+            self.reply(shard, (conn, call), response);
         }
         for (conn, why) in out.closes {
             self.closed_by_broker(conn, why);
@@ -543,6 +516,32 @@ impl World {
             self.trace.event(actor, Kind::Halt, (), || short(&halt));
             self.halted(halt);
         }
+    }
+
+    /// An answer goes on its way to its client.
+    fn reply(&mut self, shard: usize, (conn, call): (ConnId, CallId), response: Response) {
+        let broker = self.broker.as_mut();
+        let row = broker.and_then(|broker| broker.conns.get_mut(&conn));
+        let Some((client, _, server)) = row else {
+            return;
+        };
+        let held = response.held_bytes();
+        let said = self.trace.keeps().then(|| words::told(&response));
+        server.reply(call, response);
+        let (client, bytes) = (*client, Bytes::from(server.take_output().concat()));
+        let to = Actor::Client(client as u16);
+        self.trace
+            .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
+        self.deliver(shard, Input::Sent { conn, bytes: held });
+        let time = self.in_order((conn, true), 50, 1_500);
+        self.at(
+            time,
+            Event::ToClient {
+                client,
+                conn,
+                bytes,
+            },
+        );
     }
 
     fn note(&mut self, note: &Note) {
@@ -622,8 +621,7 @@ impl World {
             self.mark(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
-            self.trace
-                .event(Actor::Disk, Kind::Damage, &path, || path.clone());
+            self.trace_damage(&path);
             self.damaged.extend(faults::part_of(&path));
         }
         self.deliver(shard, Input::Disk { op: op.op, result });

@@ -61,7 +61,7 @@ impl World {
         self.owed.clear();
         self.end_disk_ops();
         let mut clients: Vec<usize> = (0..self.clients.len()).collect();
-        if self.stray == Some(Stray::HashOrder) {
+        if self.traced.stray == Some(Stray::HashOrder) {
             clients = stray::by_hash(clients);
         }
         for client in clients {

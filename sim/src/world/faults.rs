@@ -7,7 +7,6 @@ use super::{path_of, Event, World};
 use crate::disk::BadRead;
 use crate::history::Part;
 use crate::plan::{Choices, Fault, FaultKind};
-use crate::trace::{Actor, Kind};
 
 /// The partition whose file this is.
 pub(super) fn part_of(path: &str) -> Option<Part> {
@@ -92,11 +91,7 @@ impl World {
         if self.audit.is_some() {
             return;
         }
-        let Fault { kind, value, .. } = fault;
-        self.trace
-            .event(Actor::World, Kind::Fault, (kind.name(), value), || {
-                format!("{} {value}", kind.name())
-            });
+        self.trace_fault(&fault);
         match fault.kind {
             FaultKind::Crash if self.broker.is_some() => {
                 self.mark("crash");
@@ -147,18 +142,14 @@ impl World {
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {
-                    self.trace.event(Actor::Disk, Kind::Damage, &path, || {
-                        format!("rot in {path}")
-                    });
+                    self.trace_damage(&path);
                     self.damaged.extend(part_of(&path));
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
                 let path = self.disk.spoil_sector(fault.value);
-                self.trace.event(Actor::Disk, Kind::Damage, &path, || {
-                    format!("bad sector in {path:?}")
-                });
+                path.iter().for_each(|path| self.trace_damage(path));
                 self.damaged.extend(path.as_deref().and_then(part_of));
             }
             FaultKind::MisdirectedWrite => self.disk.misdirect = true,
