@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use seedlog_core::api::Response;
 use seedlog_core::contract::{Effects, Input, Knobs, Note};
 use seedlog_core::disk::{DiskOp, DiskRequest};
-use seedlog_core::ids::{ConnId, ShardId};
+use seedlog_core::ids::{CallId, ConnId, ShardId};
 use seedlog_core::shard::Shard;
 use seedlog_core::time::{Instant, Now};
 use seedlog_core::work::{self, WorkJob};
@@ -162,12 +163,7 @@ pub struct World {
     cuts: (u64, u64),
     acks_at_oracle: u64,
     trace: Trace,
-    verdicts_seen: usize,
-    /// A panic ended the run.
-    panicked: bool,
-    /// The run ends with the first rule that breaks.
-    first_only: bool,
-    stray: Option<Stray>,
+    traced: traced::State,
     /// What clients did and saw.
     pub history: History,
     report: Report,
@@ -254,10 +250,7 @@ impl World {
             cuts: (0, 0),
             acks_at_oracle: 0,
             trace: Trace::new(seed),
-            verdicts_seen: 0,
-            panicked: false,
-            first_only: false,
-            stray: None,
+            traced: traced::State::default(),
             history,
             report,
             plan,
@@ -280,7 +273,7 @@ impl World {
 
     fn now(&self) -> Now {
         let mut wall_ms = WALL_START_MS + (self.now_us / 1000) as i64;
-        if self.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
+        if self.traced.stray == Some(Stray::ClockRead) && self.now_us > STRAY_FROM_US {
             wall_ms += stray::machine_ms();
         }
         Now {
@@ -317,6 +310,8 @@ impl World {
         let passed = time_us - self.now_us;
         self.now_us = time_us;
         self.trace.at(time_us);
+        let panics = self.traced.stray == Some(Stray::Panic) && time_us > STRAY_FROM_US;
+        assert!(!panics, "planted");
         self.happen(event);
         Step::Passed(passed)
     }
@@ -377,7 +372,7 @@ impl World {
     fn deliver(&mut self, shard: usize, input: Input) {
         let mut draw = self.draws.of("wake", shard as u64);
         let delay = draw.below(200);
-        if self.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
+        if self.traced.stray == Some(Stray::ExtraDraw) && self.now_us > STRAY_FROM_US {
             self.draws.of("wake", shard as u64);
         }
         let Some(broker) = &mut self.broker else {
@@ -529,20 +524,7 @@ impl World {
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
-            let Some(broker) = &mut self.broker else {
-                return;
-            };
-            let Some(link) = broker.conns.get_mut(&conn) else {
-                continue;
-            };
-            let held = response.held_bytes();
-            let said = self.trace.keeps().then(|| words::told(&response));
-            link.server.reply(call, response);
-            let bytes = Bytes::from(link.server.take_output().concat());
-            let to = Actor::Client(link.client as u16);
-            self.trace
-                .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
-            self.answer_on_link(conn, bytes, held);
+            self.reply((conn, call), response);
         }
         for (conn, why) in out.closes {
             self.closed_by_broker(conn, why);
@@ -551,6 +533,22 @@ impl World {
             self.trace.event(actor, Kind::Halt, (), || short(&halt));
             self.halted(shard, halt);
         }
+    }
+
+    /// An answer goes on its way to its client.
+    fn reply(&mut self, (conn, call): (ConnId, CallId), response: Response) {
+        let broker = self.broker.as_mut();
+        let Some(link) = broker.and_then(|broker| broker.conns.get_mut(&conn)) else {
+            return;
+        };
+        let held = response.held_bytes();
+        let said = self.trace.keeps().then(|| words::told(&response));
+        link.server.reply(call, response);
+        let bytes = Bytes::from(link.server.take_output().concat());
+        let to = Actor::Client(link.client as u16);
+        self.trace
+            .event(to, Kind::Reply, &bytes, || said.unwrap_or_default());
+        self.answer_on_link(conn, bytes, held);
     }
 
     fn note(&mut self, note: &Note) {
@@ -614,8 +612,7 @@ impl World {
             self.reaches(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
-            self.trace
-                .event(Actor::Disk, Kind::Damage, &path, || path.clone());
+            self.trace_damage(&path);
             self.note_damage(&path);
         }
         self.deliver(shard, Input::Disk { op: op.op, result });

@@ -8,7 +8,7 @@ use seedlog_sim::report::Report;
 use seedlog_sim::run::{on_a_thread, Mode, Run, Watch};
 use seedlog_sim::trace::diff::{describe, first_difference};
 use seedlog_sim::trace::stray::Stray;
-use seedlog_sim::trace::Actor;
+use seedlog_sim::trace::{Actor, Kind};
 
 #[test]
 fn a_plan_has_one_hash() {
@@ -110,37 +110,27 @@ fn a_clock_read_is_caught() {
     assert!(event.at_us < 1_500_000, "{event}");
 }
 
-/// Everything that a run is told by: a panic has its own hash, marks and events up to it.
+/// A panic is a broken rule with a hash of its own, and the marks and events up to it.
 #[test]
 fn a_panic_keeps_what_was_hashed_before_it() {
-    let panicking = |seed: u64| {
-        Run {
-            knobs: Knobs {
-                // M81: bytes of the pools are not given back, and the next check panics.
-                number: 81,
-                ..Knobs::default()
-            },
-            mode: Mode::Plain,
-            ..Run::of(Plan::of(seed))
-        }
-        .report()
-    };
-    let found = (0..20).map(panicking).find(|report| {
-        let first = report.violations.first();
-        first.is_some_and(|(rule, _)| *rule == "invariant")
-    });
-    let report = found.expect("one of them panics");
+    let (report, again, sound) = (
+        kept(Some(Stray::Panic)),
+        kept(Some(Stray::Panic)),
+        kept(None),
+    );
+    assert_eq!(report.violations, [("invariant", "planted".to_string())]);
     assert!(report.events > 100 && !report.marks.is_empty());
-    let again = panicking(report.seed);
-    assert_eq!(
-        (report.hash, &report.checkpoints),
-        (again.hash, &again.checkpoints)
-    );
-    let sound = on_a_thread(
-        Plan::of(report.seed),
-        Knobs::default(),
-        Mode::Plain,
-        Watch::All,
-    );
+    assert_eq!(report.hash, again.hash);
     assert_ne!(report.hash, sound.hash);
+    let at = first_difference(&report.trace, &sound.trace).expect("they differ");
+    assert_eq!(
+        report.trace[at].kind,
+        Kind::Verdict,
+        "until the panic they are the same"
+    );
+    let inside = Run {
+        stray: Some(Stray::Panic),
+        ..Run::of(Plan::of(2))
+    };
+    assert_eq!(inside.report().hash, report.hash, "inside madsim too");
 }

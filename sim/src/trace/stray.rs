@@ -10,6 +10,8 @@ pub enum Stray {
     ExtraDraw,
     /// The wall clock that the broker is told is the machine's, in part.
     ClockRead,
+    /// No divergence: a broken invariant, as core's own would be.
+    Panic,
 }
 
 /// The same numbers, in an order that is another one in every run.

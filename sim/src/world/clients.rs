@@ -196,7 +196,7 @@ impl World {
         self.connections[number] += 1;
         let mut home = draws::keyed(self.plan.seed, "home", number as u64, n);
         let mut shard = home.below(u64::from(self.wanted)) as usize;
-        if self.stray == Some(Stray::HashOrder) && self.now_us > STRAY_FROM_US {
+        if self.traced.stray == Some(Stray::HashOrder) && self.now_us > STRAY_FROM_US {
             shard = stray::by_hash((0..usize::from(self.wanted)).collect())[0];
         }
         let server = Server::new("sim".into(), 9092, LIMITS);

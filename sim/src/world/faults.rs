@@ -9,7 +9,6 @@ use crate::disk::path_of;
 use crate::draws::{keyed, Draws};
 use crate::load::ops::{KEPT_FROM, SHARED_FROM};
 use crate::plan::{Choices, Fault, FaultKind};
-use crate::trace::{Actor, Kind};
 
 /// A broker's first look at what retention takes comes no earlier.
 const RETENTION_US: u64 = 5_000_000;
@@ -137,11 +136,7 @@ impl World {
         if self.audit.is_some() || self.ending.has_begun() {
             return;
         }
-        let Fault { kind, value, .. } = fault;
-        self.trace
-            .event(Actor::World, Kind::Fault, (kind.name(), value), || {
-                format!("{} {value}", kind.name())
-            });
+        self.trace_fault(&fault);
         if fault.at_us >= RETENTION_US {
             self.mark("late-fault");
         }
@@ -199,30 +194,28 @@ impl World {
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(".log", fault.value) {
-                    self.trace.event(Actor::Disk, Kind::Damage, &path, || {
-                        format!("rot in {path}")
-                    });
+                    self.trace_damage(&path);
                     self.note_damage(&path);
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
                 let path = self.disk.spoil_sector(fault.value);
-                self.trace.event(Actor::Disk, Kind::Damage, &path, || {
-                    format!("bad sector in {path:?}")
-                });
                 if let Some(path) = path {
+                    self.trace_damage(&path);
                     self.note_damage(&path);
                 }
             }
             FaultKind::SealRot => {
                 if let Some(path) = self.disk.rot(".seal", fault.value) {
+                    self.trace_damage(&path);
                     self.note_damage(&path);
                     self.mark("seal-rot");
                 }
             }
             FaultKind::SealLost => {
                 if let Some(path) = self.disk.lose_one(".seal", fault.value) {
+                    self.trace_damage(&path);
                     self.note_damage(&path);
                     self.lost.insert(path.to_string());
                     self.mark("seal-lost");

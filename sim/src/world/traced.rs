@@ -4,9 +4,22 @@ use std::any::Any;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use super::{Step, World};
+use crate::plan::Fault;
 use crate::report::Report;
 use crate::trace::stray::Stray;
 use crate::trace::{Actor, Kind};
+
+/// What watches over a run's trace.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    verdicts_seen: usize,
+    /// A panic ended the run.
+    panicked: bool,
+    /// The run ends with the first rule that breaks.
+    first_only: bool,
+    /// A planted divergence.
+    pub stray: Option<Stray>,
+}
 
 impl World {
     /// Step one event. A panic is a broken invariant, and the end of the run.
@@ -19,7 +32,7 @@ impl World {
 
     /// For tasks: a shard takes its turn, if it owes one in this life.
     pub fn task_turn(&mut self, life: u64, shard: usize) {
-        if !self.panicked && life == self.life && self.owed.remove(&shard) {
+        if !self.traced.panicked && life == self.life && self.owed.remove(&shard) {
             self.guarded(|world| world.turn(shard));
         }
     }
@@ -39,23 +52,23 @@ impl World {
 
     /// The run is over once a rule is broken.
     pub fn stop_at_first(&mut self) {
-        self.first_only = true;
+        self.traced.first_only = true;
     }
 
     /// Stray from the plan.
     pub fn stray(&mut self, stray: Stray) {
-        self.stray = Some(stray);
+        self.traced.stray = Some(stray);
     }
 
     /// The run ended before its end: what it has left open says nothing.
     fn is_cut(&self) -> bool {
-        self.panicked || (self.first_only && !self.history.violations.is_empty())
+        self.traced.panicked || (self.traced.first_only && !self.history.violations.is_empty())
     }
 
     fn guarded<R>(&mut self, act: impl FnOnce(&mut World) -> R) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(|| act(self)));
         if let Err(panic) = &done {
-            self.panicked = true;
+            self.traced.panicked = true;
             self.history.violate("invariant", panic_text(&**panic));
         }
         self.trace_verdicts();
@@ -64,14 +77,29 @@ impl World {
 
     /// What was judged since the last event.
     fn trace_verdicts(&mut self) {
-        let seen = self.verdicts_seen;
+        let seen = self.traced.verdicts_seen;
         for (rule, text) in &self.history.violations[seen..] {
             self.trace
                 .event(Actor::World, Kind::Verdict, (rule, text), || {
                     format!("{rule}: {text}")
                 });
         }
-        self.verdicts_seen = self.history.violations.len();
+        self.traced.verdicts_seen = self.history.violations.len();
+    }
+
+    pub(super) fn trace_fault(&mut self, fault: &Fault) {
+        let (name, value) = (fault.kind.name(), fault.value);
+        self.trace
+            .event(Actor::World, Kind::Fault, (name, value), || {
+                format!("{name} {value}")
+            });
+    }
+
+    /// The disk is not what it was, or did not do what it was told, in this file.
+    pub(super) fn trace_damage(&mut self, file: &str) {
+        self.trace.event(Actor::Disk, Kind::Damage, file, || {
+            format!("{file} is damaged")
+        });
     }
 
     pub(super) fn mark(&mut self, name: &'static str) {
