@@ -581,21 +581,6 @@ impl World {
         *free = time.max(*free + 1);
         *free
     }
-
-    fn disk_op(&mut self, shard: usize, op: &DiskOp) {
-        let result = self.run_disk(&op.request);
-        let fired = std::mem::take(&mut self.disk.fired);
-        if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
-            if !fired.is_empty() {
-                broker.failed.push((shard, op.request.clone()));
-            }
-        }
-        fired.into_iter().for_each(|name| self.mark(name));
-        for path in std::mem::take(&mut self.disk.damaged) {
-            self.damaged.extend(faults::part_of(&path));
-        }
-        self.deliver(shard, Input::Disk { op: op.op, result });
-    }
 }
 
 mod audit;
