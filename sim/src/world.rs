@@ -595,28 +595,6 @@ impl World {
         *free = time.max(*free + 1);
         *free
     }
-
-    fn disk_op(&mut self, shard: usize, op: &DiskOp) {
-        if matches!(&op.request, DiskRequest::Read { file, .. } if file.ends_with(".log")) {
-            self.mark("cold-read");
-        }
-        let result = self.run_disk(&op.request);
-        let fired = std::mem::take(&mut self.disk.fired);
-        if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
-            if !fired.is_empty() {
-                broker.failed.push((shard, op.request.clone()));
-            }
-        }
-        for name in fired {
-            self.mark(name);
-            self.reaches(name);
-        }
-        for path in std::mem::take(&mut self.disk.damaged) {
-            self.trace_damage(&path);
-            self.note_damage(&path);
-        }
-        self.deliver(shard, Input::Disk { op: op.op, result });
-    }
 }
 
 pub(crate) use traced::panic_text;

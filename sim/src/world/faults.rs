@@ -1,6 +1,7 @@
 //! Faults as they strike.
 
-use seedlog_core::disk::{DiskRequest, DiskResult};
+use seedlog_core::contract::Input;
+use seedlog_core::disk::{DiskOp, DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
 use super::{Event, World};
@@ -192,37 +193,57 @@ impl World {
                 let until = self.now_us + 50_000 + fault.value % 800_000;
                 self.goes_slowly(until, 10 + (fault.value >> 20) % 90);
             }
-            FaultKind::BitRot => {
-                if let Some(path) = self.disk.rot(".log", fault.value) {
-                    self.trace_damage(&path);
-                    self.note_damage(&path);
-                    self.mark("bit-rot");
-                }
-            }
-            FaultKind::LatentSector => {
-                let path = self.disk.spoil_sector(fault.value);
-                if let Some(path) = path {
-                    self.trace_damage(&path);
-                    self.note_damage(&path);
-                }
-            }
-            FaultKind::SealRot => {
-                if let Some(path) = self.disk.rot(".seal", fault.value) {
-                    self.trace_damage(&path);
-                    self.note_damage(&path);
-                    self.mark("seal-rot");
-                }
-            }
-            FaultKind::SealLost => {
-                if let Some(path) = self.disk.lose_one(".seal", fault.value) {
-                    self.trace_damage(&path);
-                    self.note_damage(&path);
-                    self.lost.insert(path.to_string());
-                    self.mark("seal-lost");
-                }
-            }
+            FaultKind::BitRot
+            | FaultKind::LatentSector
+            | FaultKind::SealRot
+            | FaultKind::SealLost => self.decay(fault),
             kind => self.disk.arm(kind, fault.value),
         }
+    }
+
+    /// A file that was durable is damaged.
+    fn decay(&mut self, fault: Fault) {
+        let path = match fault.kind {
+            FaultKind::BitRot => self.disk.rot(".log", fault.value),
+            FaultKind::SealRot => self.disk.rot(".seal", fault.value),
+            FaultKind::SealLost => self.disk.lose_one(".seal", fault.value),
+            _ => self.disk.spoil_sector(fault.value),
+        };
+        let Some(path) = path else {
+            return;
+        };
+        self.trace_damage(&path);
+        self.note_damage(&path);
+        if fault.kind == FaultKind::SealLost {
+            self.lost.insert(path.to_string());
+        }
+        // A sector counts when it is read.
+        if fault.kind != FaultKind::LatentSector {
+            self.mark(fault.kind.name());
+        }
+    }
+
+    /// An operation ends. One that a fault made fail is remembered: its shard may halt for it.
+    pub(super) fn disk_op(&mut self, shard: usize, op: &DiskOp) {
+        if matches!(&op.request, DiskRequest::Read { file, .. } if file.ends_with(".log")) {
+            self.mark("cold-read");
+        }
+        let result = self.run_disk(&op.request);
+        let fired = std::mem::take(&mut self.disk.fired);
+        if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
+            if !fired.is_empty() {
+                broker.failed.push((shard, op.request.clone()));
+            }
+        }
+        for name in fired {
+            self.mark(name);
+            self.reaches(name);
+        }
+        for path in std::mem::take(&mut self.disk.damaged) {
+            self.trace_damage(&path);
+            self.note_damage(&path);
+        }
+        self.deliver(shard, Input::Disk { op: op.op, result });
     }
 }
 
