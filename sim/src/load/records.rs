@@ -173,17 +173,16 @@ mod tests {
                 let batch = records::build(&doctored, None);
                 assert!(read_batches(&[batch], 0, &mut |_| {}).is_err());
             }
-            // A byte anywhere, under a CRC that is right again.
-            for at in HEAD_LEN..batch.len() {
+            // A byte anywhere, under a CRC that is right again: only the attributes of the two records
+            // mean nothing yet.
+            let unseen = (HEAD_LEN..batch.len()).filter(|at| {
                 let mut bytes = batch.to_vec();
-                bytes[at] ^= 1;
+                bytes[*at] ^= 1;
                 complete(&mut bytes);
                 let read = read_batches(&[bytes.into()], 0, &mut |_| {});
-                let same = read.is_ok_and(|read| numbers(&read) == [(0, number), (1, number + 1)]);
-                // The attributes of a record mean nothing yet.
-                let attributes = at == HEAD_LEN + 1 || !same;
-                assert!(attributes || at > HEAD_LEN + 60, "byte {at} of {number}");
-            }
+                read.is_ok_and(|read| numbers(&read) == [(0, number), (1, number + 1)])
+            });
+            assert_eq!(unseen.count(), 2, "{number}");
         }
     }
 }

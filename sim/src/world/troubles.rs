@@ -23,7 +23,9 @@ impl World {
         // The youngest file holds no more than the log does.
         let end = || {
             let shards = &self.broker.as_ref()?.shards;
-            let mut all = shards.iter().flat_map(Shard::replicas);
+            // One that is not read back yet does not know its end.
+            let ready = shards.iter().filter(|shard| shard.is_ready());
+            let mut all = ready.flat_map(Shard::replicas);
             let replica = all.find(|replica| replica.dir == dir)?;
             Some(replica.log_end)
         };
