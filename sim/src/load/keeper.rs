@@ -303,7 +303,10 @@ impl Churn {
             }
             (Step::Send(index, value, _), Response::Produce(response), Some(topic)) => {
                 let base = response.topics[0].1[0].base_offset;
-                let values = &mut topic[*index as usize];
+                // That there is no such partition was judged.
+                let Some(values) = topic.get_mut(*index as usize) else {
+                    return;
+                };
                 let end = values.len() as i64;
                 values.push(*value);
                 if base != end {

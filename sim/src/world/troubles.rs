@@ -8,7 +8,7 @@ use super::faults::part_of;
 use super::{Event, World};
 
 impl World {
-    /// A stored file was damaged: what offsets it may hold, up to the next file of its folder.
+    /// A stored file was damaged: what offsets it may hold.
     pub(super) fn note_damage(&mut self, path: &str) {
         let (Some(part), Some((dir, name))) = (part_of(path), path.rsplit_once('/')) else {
             return;
@@ -17,17 +17,22 @@ impl World {
         let Some(from) = base(name) else {
             return;
         };
-        let files = self.disk.list(dir);
-        let later = files.iter().filter_map(|(name, _)| base(name));
-        let next = later.filter(|other| *other > from).min();
-        // The youngest file holds no more than the log does.
+        // A file that has no end yet holds no more than the log does. While nobody serves it, what clients
+        // know of is the end. The folder may list files that a crash left behind, so it does not tell.
         let end = || {
             let shards = &self.broker.as_ref()?.shards;
-            let mut all = shards.iter().flat_map(Shard::replicas);
-            let replica = all.find(|replica| replica.dir == dir)?;
-            Some(replica.log_end)
+            let ready = shards.iter().filter(|shard| shard.is_ready());
+            let replica = ready
+                .flat_map(Shard::replicas)
+                .find(|replica| replica.dir == dir)?;
+            // The last one may be written to at this time.
+            let mut segments = replica.segments.iter().rev().skip(1);
+            let segment = segments.find(|segment| segment.base == from);
+            Some(segment.map_or(replica.log_end, |segment| segment.end))
         };
-        let to = next.or_else(end).unwrap_or(i64::MAX);
+        let known = self.history.partitions.get(&part);
+        let known = known.map_or(from, |known| known.max_end.max(known.max_acked + 1));
+        let to = end().unwrap_or(known);
         self.troubles.damage(part, (from, to));
     }
 
