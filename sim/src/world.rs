@@ -621,8 +621,7 @@ impl World {
             self.mark(name);
         }
         for path in std::mem::take(&mut self.disk.damaged) {
-            self.trace_damage(&path);
-            self.damaged.extend(faults::part_of(&path));
+            self.saw_damage(&path);
         }
         self.deliver(shard, Input::Disk { op: op.op, result });
     }

@@ -142,15 +142,13 @@ impl World {
             }
             FaultKind::BitRot => {
                 if let Some(path) = self.disk.rot(fault.value) {
-                    self.trace_damage(&path);
-                    self.damaged.extend(part_of(&path));
+                    self.saw_damage(&path);
                     self.mark("bit-rot");
                 }
             }
             FaultKind::LatentSector => {
                 let path = self.disk.spoil_sector(fault.value);
-                path.iter().for_each(|path| self.trace_damage(path));
-                self.damaged.extend(path.as_deref().and_then(part_of));
+                path.iter().for_each(|path| self.saw_damage(path));
             }
             FaultKind::MisdirectedWrite => self.disk.misdirect = true,
             FaultKind::BootReadError => self.disk.bad_boot_read = true,

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+use super::faults::part_of;
 use super::{Step, World};
 use crate::plan::Fault;
 use crate::report::Report;
@@ -96,7 +97,8 @@ impl World {
     }
 
     /// The disk is not what it was, or did not do what it was told, in this file.
-    pub(super) fn trace_damage(&mut self, file: &str) {
+    pub(super) fn saw_damage(&mut self, file: &str) {
+        self.damaged.extend(part_of(file));
         self.trace.event(Actor::Disk, Kind::Damage, file, || {
             format!("{file} is damaged")
         });
