@@ -37,6 +37,27 @@ impl Troubles {
         self.damaged.entry(part).or_default().push((from, to));
     }
 
+    /// A segment's rows were changed, and it may yet grow: what comes to it is lost with the rest. It ends
+    /// where another one begins.
+    pub fn damage_rows(&mut self, part: Part, base: i64) {
+        self.damage(part, (base, i64::MAX));
+    }
+
+    /// Partitions with such a segment.
+    pub fn open(&self) -> impl Iterator<Item = Part> + '_ {
+        let open = |all: &Vec<(i64, i64)>| all.iter().any(|(_, to)| *to == i64::MAX);
+        let parts = self.damaged.iter().filter(move |(_, all)| open(all));
+        parts.map(|(part, _)| *part)
+    }
+
+    /// These segments are there now, in order.
+    pub fn close(&mut self, part: Part, bases: &[i64]) {
+        for (from, to) in self.damaged.entry(part).or_default() {
+            let next = bases.iter().find(|base| *base > from);
+            *to = next.map_or(*to, |next| (*to).min(*next));
+        }
+    }
+
     /// The topic is gone, and what was damaged with it.
     pub fn forget(&mut self, topic: usize) {
         self.damaged.retain(|(of, _), _| *of != topic);
@@ -86,6 +107,14 @@ mod tests {
             assert_eq!(troubles.is_damaged((0, 1), offset), damaged, "{offset}");
         }
         assert!(!troubles.is_damaged((0, 2), 10) && !troubles.is_damaged((0, 2), -1));
+        troubles.damage_rows((0, 1), 30);
+        troubles.close((0, 1), &[30]);
+        assert_eq!(troubles.open().collect::<Vec<_>>(), [(0, 1)]);
+        assert!(troubles.is_damaged((0, 1), 90) && !troubles.is_damaged((0, 1), 29));
+        troubles.close((0, 1), &[0, 30, 40, 50]);
+        assert_eq!(troubles.open().count(), 0);
+        assert!(troubles.is_damaged((0, 1), 39) && !troubles.is_damaged((0, 1), 40));
+        assert!(troubles.is_damaged((0, 1), 19) && !troubles.is_damaged((0, 1), 20));
         troubles.forget(0);
         assert!(!troubles.is_damaged((0, 1), 10));
     }

@@ -1,11 +1,13 @@
 //! What faults reach, told to the checks: stored ranges, the disk, and time that the broker stood still. A
 //! call that nothing explains must be answered in time.
 
+use seedlog_core::partition::Replica;
 use seedlog_core::shard::Shard;
 
 use super::clients::ANSWERED_WITHIN_US;
 use super::faults::part_of;
 use super::{Event, World};
+use crate::check::history::Part;
 
 impl World {
     /// A stored file was damaged: what offsets it may hold.
@@ -17,6 +19,14 @@ impl World {
         let Some(from) = base(name) else {
             return;
         };
+        let last = |replica: &Replica| replica.segments.last().is_none_or(|it| it.base == from);
+        let served = || self.broker.iter().flat_map(|broker| &broker.shards);
+        let served = served().filter(|shard| shard.is_ready());
+        let mut all = served.flat_map(Shard::replicas);
+        let grows = all.find(|it| it.dir == dir).is_none_or(last);
+        if name.ends_with(".seal") && grows {
+            return self.troubles.damage_rows(part, from);
+        }
         // A file that has no end yet holds no more than the log does. While nobody serves it, what clients
         // know of is the end. The folder may list files that a crash left behind, so it does not tell.
         let end = || {
@@ -34,6 +44,22 @@ impl World {
         let known = known.map_or(from, |known| known.max_end.max(known.max_acked + 1));
         let to = end().unwrap_or(known);
         self.troubles.damage(part, (from, to));
+    }
+
+    /// Segments whose rows are damaged end where others have begun by now.
+    pub(super) fn close_damage(&mut self, shard: usize) {
+        let open: Vec<Part> = self.troubles.open().collect();
+        let Some(broker) = self.broker.as_ref().filter(|_| !open.is_empty()) else {
+            return;
+        };
+        for replica in broker.shards[shard].replicas() {
+            let part = part_of(&replica.dir).filter(|part| open.contains(part));
+            let bases = replica.segments.iter().map(|segment| segment.base);
+            if let Some(part) = part {
+                let bases: Vec<i64> = bases.collect();
+                self.troubles.close(part, &bases);
+            }
+        }
     }
 
     /// A fault of the disk has struck: what it may do to requests.
