@@ -557,24 +557,20 @@ fn many_fetches_that_nobody_reads_share_what_there_is_and_then_let_go() {
 fn a_clean_stop_answers_a_call_that_waits_for_room() {
     let mut world = World::start(1);
     world.topic("a", 1);
-    for _ in 0..16 {
-        world.ask(0, produce("a", 0, -1, batch(20_000)));
-    }
+    (0..16).for_each(|_| drop(world.ask(0, produce("a", 0, -1, batch(20_000)))));
     world.unread = true;
+    let ask = || Request::Fetch(fetch("a", &[0], i32::MAX, 0));
     for conn in 0..40 {
-        let request = fetch("a", &[0], i32::MAX, 0);
-        world.send(conn, Request::Fetch(request), 100);
+        world.send(conn, ask(), 100);
         world.run();
     }
     world.unread = false;
-    let late = world.send(1_000, Request::Fetch(fetch("a", &[0], i32::MAX, 0)), 100);
+    let late = world.send(1_000, ask(), 100);
     world.run();
-    assert_eq!(world.answer(late), None, "there is no room");
+    assert_eq!(world.answer(late), None);
     world.inputs.push_back((0, Input::Shutdown));
     world.run();
-    for _ in 0..100 {
-        world.pass(LIMITS.pressed_stall_ms);
-    }
+    (0..100).for_each(|_| world.pass(LIMITS.pressed_stall_ms));
     assert!(world.answer(late).is_some(), "it was heard before the stop");
 }
 
