@@ -459,6 +459,7 @@ impl World {
             self.mark("parked-duplicate");
         }
         self.carry_out(shard, out);
+        self.close_damage(shard);
         self.look_at_waiting_links(shard);
         self.look_at_ending();
     }

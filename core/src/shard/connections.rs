@@ -304,14 +304,24 @@ impl Shard {
     }
 
     /// Calls that were heard are to begin, or wait for room in a pool: who holds it without moving soon
-    /// lets go.
-    pub(super) fn has_waiting_calls(&self) -> bool {
+    /// lets go. Or they wait for their own socket.
+    pub(super) fn has_waiting_calls(&self, now: Now) -> bool {
         let Runnable {
             ready,
             fetches,
             replies,
         } = &self.runnable;
-        !(ready.is_empty() && fetches.is_empty() && replies.is_empty())
+        let listed = !(ready.is_empty() && fetches.is_empty() && replies.is_empty());
+        listed || self.sockets_waited_for().any(|until| until > now.mono)
+    }
+
+    /// Connections whose next call waits until their socket has taken something: how long a stop waits for
+    /// that.
+    pub(super) fn sockets_waited_for(&self) -> impl Iterator<Item = Instant> + '_ {
+        let most_ms = self.config.limits.pressed_stall_ms;
+        let blocked = |row: &&Conn| !row.gone && !row.waiting.is_empty() && row.unsent() > 0;
+        let blocked = self.conns.values().filter(blocked);
+        blocked.map(move |row| row.sent_at.plus_millis(most_ms))
     }
 
     /// Begin this connection's next call, if it may.

@@ -342,7 +342,9 @@ impl Shard {
         let folders = journal.dropping.deadline().filter(|_| removes);
         let removes = removes && self.image.is_some();
         let files = self.unlinking.deadline().filter(|_| removes);
-        let clients = [call, conn, pressed];
+        let drains = self.stopping.asked && !self.stopping.drained;
+        let sockets = self.sockets_waited_for().min().filter(|_| drains);
+        let clients = [call, conn, pressed, sockets];
         let storage = [retention, attest, flush, growth, jobs, folders, files];
         clients.into_iter().chain(storage).flatten().min()
     }

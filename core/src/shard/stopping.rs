@@ -35,7 +35,7 @@ impl Shard {
         for token in tokens {
             self.give_up(now, token, out);
         }
-        let owes = !self.calls.is_empty() || (self.is_ready() && self.has_waiting_calls());
+        let owes = !self.calls.is_empty() || (self.is_ready() && self.has_waiting_calls(now));
         if !owes && !self.stopping.drained {
             self.stopping.drained = true;
             for shard in 0..self.config.running {

@@ -17,8 +17,9 @@ pub struct Troubles {
     reads: Vec<u64>,
     /// Offsets of which stored bytes were changed: from the first up to the second.
     damaged: BTreeMap<Part, Vec<(i64, i64)>>,
-    /// The whole broker stood still, or did not serve yet, for so long in all.
-    pub idle_us: u64,
+    /// The whole broker stood still, or did not serve yet, from the first until the second: none of them
+    /// overlap for one reason.
+    still: Vec<(u64, u64)>,
 }
 
 impl Troubles {
@@ -37,9 +38,10 @@ impl Troubles {
         self.damaged.entry(part).or_default().push((from, to));
     }
 
-    /// A segment's rows were changed, and it may yet grow: what comes to it is lost with the rest. It ends
-    /// where another one begins.
-    pub fn damage_rows(&mut self, part: Part, base: i64) {
+    /// A segment was damaged whose end is not known: nobody serves it now; or its rows were, and what is
+    /// still to come to it is lost with the rest. It ends where another one begins, and at the next start
+    /// where that says.
+    pub fn damage_open(&mut self, part: Part, base: i64) {
         self.damage(part, (base, i64::MAX));
     }
 
@@ -58,9 +60,33 @@ impl Troubles {
         }
     }
 
+    /// A start knows where its segments end, and adds nothing to them: `end` by the segment's base. One that
+    /// it does not know is not read.
+    pub fn settle(&mut self, part: Part, end: impl Fn(i64) -> Option<i64>) {
+        let open = self.damaged.entry(part).or_default().iter_mut();
+        for (from, to) in open.filter(|(_, to)| *to == i64::MAX) {
+            *to = end(*from).unwrap_or(*from);
+        }
+    }
+
     /// The topic is gone, and what was damaged with it.
     pub fn forget(&mut self, topic: usize) {
         self.damaged.retain(|(of, _), _| *of != topic);
+    }
+
+    /// The broker stands still from then until then, or did.
+    pub fn stands_still(&mut self, from_us: u64, until_us: u64) {
+        if until_us > from_us {
+            self.still.push((from_us, until_us));
+        }
+    }
+
+    /// For how long it has stood still by now, in all. What is still to come of it does not count yet: a
+    /// call that is sent meanwhile waits for it.
+    pub fn idle_us(&self, now_us: u64) -> u64 {
+        let past = self.still.iter();
+        let past = past.map(|(from, until)| until.min(&now_us).saturating_sub(*from));
+        past.sum()
     }
 
     /// Nothing new goes wrong from here on.
@@ -107,7 +133,12 @@ mod tests {
             assert_eq!(troubles.is_damaged((0, 1), offset), damaged, "{offset}");
         }
         assert!(!troubles.is_damaged((0, 2), 10) && !troubles.is_damaged((0, 2), -1));
-        troubles.damage_rows((0, 1), 30);
+        troubles.damage_open((0, 3), 30);
+        troubles.damage_open((0, 3), 50);
+        troubles.settle((0, 3), |base| (base == 30).then_some(33));
+        assert!(troubles.is_damaged((0, 3), 32) && !troubles.is_damaged((0, 3), 33));
+        assert!(!troubles.is_damaged((0, 3), 50));
+        troubles.damage_open((0, 1), 30);
         troubles.close((0, 1), &[30]);
         assert_eq!(troubles.open().collect::<Vec<_>>(), [(0, 1)]);
         assert!(troubles.is_damaged((0, 1), 90) && !troubles.is_damaged((0, 1), 29));
@@ -115,6 +146,18 @@ mod tests {
         assert_eq!(troubles.open().count(), 0);
         assert!(troubles.is_damaged((0, 1), 39) && !troubles.is_damaged((0, 1), 40));
         assert!(troubles.is_damaged((0, 1), 19) && !troubles.is_damaged((0, 1), 20));
+        troubles.stands_still(100, 300);
+        troubles.stands_still(1_000, 1_010);
+        for (now, idle) in [
+            (100, 0),
+            (150, 50),
+            (300, 200),
+            (999, 200),
+            (1_005, 205),
+            (2_000, 210),
+        ] {
+            assert_eq!(troubles.idle_us(now), idle, "{now}");
+        }
         troubles.forget(0);
         assert!(!troubles.is_damaged((0, 1), 10));
     }

@@ -1,7 +1,6 @@
 //! What faults reach, told to the checks: stored ranges, the disk, and time that the broker stood still. A
 //! call that nothing explains must be answered in time.
 
-use seedlog_core::partition::Replica;
 use seedlog_core::shard::Shard;
 
 use super::clients::ANSWERED_WITHIN_US;
@@ -19,31 +18,39 @@ impl World {
         let Some(from) = base(name) else {
             return;
         };
-        let last = |replica: &Replica| replica.segments.last().is_none_or(|it| it.base == from);
-        let served = || self.broker.iter().flat_map(|broker| &broker.shards);
-        let served = served().filter(|shard| shard.is_ready());
+        let served = self.broker.iter().flat_map(|broker| &broker.shards);
+        let served = served.filter(|shard| shard.is_ready());
         let mut all = served.flat_map(Shard::replicas);
-        let grows = all.find(|it| it.dir == dir).is_none_or(last);
-        if name.ends_with(".seal") && grows {
-            return self.troubles.damage_rows(part, from);
-        }
-        // A file that has no end yet holds no more than the log does. While nobody serves it, what clients
-        // know of is the end. The folder may list files that a crash left behind, so it does not tell.
-        let end = || {
-            let shards = &self.broker.as_ref()?.shards;
-            let ready = shards.iter().filter(|shard| shard.is_ready());
-            let replica = ready
-                .flat_map(Shard::replicas)
-                .find(|replica| replica.dir == dir)?;
-            // The last one may be written to at this time.
-            let mut segments = replica.segments.iter().rev().skip(1);
-            let segment = segments.find(|segment| segment.base == from);
-            Some(segment.map_or(replica.log_end, |segment| segment.end))
+        let Some(replica) = all.find(|replica| replica.dir == dir) else {
+            return self.troubles.damage_open(part, from);
         };
-        let known = self.history.partitions.get(&part);
-        let known = known.map_or(from, |known| known.max_end.max(known.max_acked + 1));
-        let to = end().unwrap_or(known);
-        self.troubles.damage(part, (from, to));
+        // The last one may be written to at this time.
+        let last = replica.segments.last().is_none_or(|it| it.base == from);
+        let segment = replica.segments.iter().find(|it| it.base == from);
+        match (segment, name.ends_with(".seal") && last) {
+            (_, true) => self.troubles.damage_open(part, from),
+            (Some(segment), _) if !last => self.troubles.damage(part, (from, segment.end)),
+            _ => self.troubles.damage(part, (from, replica.log_end)),
+        }
+    }
+
+    /// A shard serves: it knows where damaged segments end.
+    fn settle_damage(&mut self) {
+        let open: Vec<Part> = self.troubles.open().collect();
+        let shards = self.broker.iter().flat_map(|broker| &broker.shards);
+        for replica in shards.flat_map(Shard::replicas) {
+            let part = part_of(&replica.dir).filter(|part| open.contains(part));
+            let end = |base| {
+                replica
+                    .segments
+                    .iter()
+                    .find(|it| it.base == base)
+                    .map(|it| it.end)
+            };
+            if let Some(part) = part {
+                self.troubles.settle(part, end);
+            }
+        }
     }
 
     /// Segments whose rows are damaged end where others have begun by now.
@@ -95,16 +102,17 @@ impl World {
 
     /// The broker stands still until then, which is later than it would have.
     fn stands_still(&mut self, before_us: u64, until_us: u64) {
-        let from = before_us.max(self.now_us);
-        self.troubles.idle_us += until_us.saturating_sub(from);
+        self.troubles
+            .stands_still(before_us.max(self.now_us), until_us);
     }
 
     /// A shard serves; with the last one the broker does.
     pub(super) fn serves(&mut self) {
         let all = |broker: &super::Broker| broker.shards.iter().all(Shard::is_ready);
         if self.broker.as_ref().is_some_and(all) {
+            self.settle_damage();
             let since = self.starts_since.take().unwrap_or(self.now_us);
-            self.troubles.idle_us += self.now_us - since;
+            self.troubles.stands_still(since, self.now_us);
         }
     }
 
@@ -112,7 +120,7 @@ impl World {
     /// did not read counted.
     pub(super) fn idle_us(&self, client: usize) -> u64 {
         let since = self.starts_since.unwrap_or(self.now_us);
-        self.troubles.idle_us + (self.now_us - since) + self.clients[client].slow_us
+        self.troubles.idle_us(self.now_us) + (self.now_us - since) + self.clients[client].slow_us
     }
 
     /// A client has waited: too long, unless the world stood still meanwhile. Then it gives up.
