@@ -62,6 +62,7 @@ struct Lookup {
     timestamp: i64,
     found: (i64, i64),
     acked: i64,
+    told_us: u64,
 }
 
 impl Partition {
@@ -427,10 +428,11 @@ impl History {
             timestamp,
             found,
             acked,
+            told_us: self.now_us,
         };
         let known = self.part(part);
         match known.retention {
-            // Once a later log start is told, what lies above it is known to have been there.
+            // Once a log start is told that was asked for later, what lies above it is known to have been there.
             true => known.lookups.push(lookup),
             false => self.judge_lookup(part, lookup),
         }
@@ -441,6 +443,7 @@ impl History {
             timestamp,
             found,
             acked,
+            ..
         } = lookup;
         let (offset, time) = found;
         let known = self.part(part);
@@ -483,7 +486,12 @@ impl History {
             self.part(part).started = (start, now_us);
         }
         self.may_start(part, start);
-        for lookup in std::mem::take(&mut self.part(part).lookups) {
+        let lookups = std::mem::take(&mut self.part(part).lookups);
+        let before = |lookup: &Lookup| lookup.told_us <= asked_us;
+        let (judged, kept) = lookups.into_iter().partition(before);
+        self.part(part).lookups = kept;
+        let judged: Vec<Lookup> = judged;
+        for lookup in judged {
             self.judge_lookup(part, lookup);
         }
     }

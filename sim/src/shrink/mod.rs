@@ -338,8 +338,9 @@ mod tests {
         assert!(needs(&plan));
         let small = shrink_by(&plan, by(needs), LONG).expect("it fails");
         assert_eq!(small.faults(), 4);
-        // 18 would do, and 20 is rounder.
-        assert_eq!((small.plan.clients, small.plan.operations), (3, 20));
+        assert_eq!(small.plan.clients, 3);
+        // 18 is the least, and 20 is rounder: which of them is met first depends on where it began.
+        assert!([18, 20].contains(&small.plan.operations));
         let partitions = small.plan.topics.iter().map(|topic| topic.partitions);
         let partitions: Vec<u32> = partitions.collect();
         assert_eq!(partitions, [1], "one topic of one partition");

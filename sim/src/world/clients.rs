@@ -6,7 +6,7 @@ use seedlog_core::ids::ConnId;
 use seedlog_net::server::Connection as Server;
 
 use super::broker::LIMITS;
-use super::links::Link;
+use super::links::{Link, HELD_UP_US};
 use super::{Event, World, STRAY_FROM_US};
 use crate::draws;
 use crate::load::answered::Moment;
@@ -222,6 +222,11 @@ impl World {
             return;
         };
         let (client, shard, slow) = (link.client, link.shard, link.reads_nothing(now_us));
+        // A process that stood still does not see that it reads again; less than a second of that is not
+        // made up for (`note_lateness` in core).
+        let since = now_us.saturating_sub(HELD_UP_US);
+        let unseen = link.reads_nothing(since);
+        let slow = slow || (unseen && self.paused_until > since);
         let held_up = self.is_held_up(shard);
         self.drop_link(conn);
         if self.clients[client].conn != Some(conn) {

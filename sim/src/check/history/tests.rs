@@ -65,6 +65,10 @@ fn a_good_history_breaks_nothing() {
     history.sent_at(P, 0, 2, 5_000);
     history.looked_up(P, 40, (1, 55), 2);
     history.start(P, 1, 100);
+    // A start that was asked for before the answer says nothing of what was there then.
+    history.now_us = 110;
+    history.looked_up(P, 40, (2, 60), 2);
+    history.start(P, 1, 109);
     history.out_of_range(P, 1);
     history.start(P, 1, 50);
     history.start(P, 2, 200);
