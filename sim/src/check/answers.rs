@@ -33,6 +33,9 @@ pub enum Why {
     Slow,
     /// A batch of the same producer that came before it was refused.
     Gap,
+    /// A batch of the same producer that came after it is in the log and none that came before it: it was
+    /// refused when the broker did not know the producer yet, and then took any sequence (KIP-360).
+    Overtaken,
     /// The log may start after the offset.
     BelowStart,
     /// The log may end before the offset.
@@ -71,6 +74,7 @@ const TABLE: &[(Api, ErrorCode, Why)] = {
         (Produce, E::None, Why::Sound),
         (Produce, E::KafkaStorageError, Why::NoRoom),
         (Produce, E::OutOfOrderSequenceNumber, Why::Gap),
+        (Produce, E::OutOfOrderSequenceNumber, Why::Overtaken),
         (Produce, E::RequestTimedOut, Why::Slow),
         (Produce, E::CorruptMessage, Why::BadCrc),
         (Produce, E::InvalidRecord, Why::BadContent),

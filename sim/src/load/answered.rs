@@ -79,6 +79,7 @@ impl Client {
                     history.has_producer(response.producer_id);
                     self.producer = Some((response.producer_id, response.producer_epoch));
                     self.sequences.clear();
+                    self.first_acked.clear();
                 }
             }
             (Op::Produce { sent, .. }, Response::Produce(response)) => {
@@ -186,12 +187,25 @@ impl Client {
         if idempotent && gap {
             why.push(Why::Gap);
         }
+        let overtaken = |first: &u64| idempotent && *first > one.order;
+        let overtaken = self.first_acked.get(&part).is_some_and(overtaken);
+        if overtaken {
+            why.push(Why::Overtaken);
+        }
         let text = || format!("{part:?} {:?}", one.values);
         history.judge(Api::Produce, told.error, &why, text);
         match told.error {
             ErrorCode::None => {
                 history.definite += 1;
+                let first = self.first_acked.entry(part).or_insert(one.order);
+                *first = one.order.min(*first);
                 self.acknowledged(&one, told, at, history);
+            }
+            // It was refused before, and will be for ever.
+            ErrorCode::OutOfOrderSequenceNumber if overtaken => {
+                history.definite += 1;
+                history.mark("overtaken");
+                history.failed(part, &one.values);
             }
             ErrorCode::KafkaStorageError
             | ErrorCode::RequestTimedOut

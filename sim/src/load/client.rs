@@ -77,6 +77,8 @@ pub struct Client {
     pub(super) producer: Option<(i64, i16)>,
     next_order: u64,
     pub(super) sequences: BTreeMap<Part, i32>,
+    /// Per partition, the first of its batches that was acknowledged under its producer id and epoch.
+    pub(super) first_acked: BTreeMap<Part, u64>,
     /// Where to read on; true if a read led there.
     pub(super) positions: BTreeMap<Part, (i64, bool)>,
     draws: Draws,
@@ -109,6 +111,7 @@ impl Client {
             producer: None,
             next_order: 0,
             sequences: BTreeMap::new(),
+            first_acked: BTreeMap::new(),
             positions: BTreeMap::new(),
             draws: Draws::new(seed),
             next_value: (number + 1) << 32,
@@ -214,6 +217,7 @@ impl Client {
             1 => {
                 self.producer = Some((id, epoch + 1));
                 self.sequences.clear();
+                self.first_acked.clear();
                 history.mark("epoch-bumped");
                 None
             }
