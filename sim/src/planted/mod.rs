@@ -119,7 +119,18 @@ pub fn search(bug: &Planted, watch: Watch, first: u64, budget: Duration) -> Find
 
 /// Rules over what clients sent, were told and read: what they could have noticed without a look into
 /// the broker or its disk.
-const OF_CLIENTS: [&str; 20] = [
+const OF_CLIENTS: [&str; 31] = [
+    "acks-0",
+    "answer-shape",
+    "api-versions",
+    "epoch-end",
+    "hung-call",
+    "leader-epoch",
+    "low-watermark",
+    "metadata",
+    "producer-id",
+    "topic-id",
+    "unexpected-answer",
     "H1",
     "H2",
     "H4",
@@ -143,14 +154,15 @@ const OF_CLIENTS: [&str; 20] = [
 ];
 
 /// The first broken rule; for client histories alone, the first of theirs. A rule that is on no list is
-/// not one of theirs.
+/// not one of theirs. That a run is not over within its bound, clients see: they are not served any more.
 fn broken(report: &Report, watch: Watch) -> Option<String> {
     let mut rules = report.violations.iter().map(|(rule, _)| *rule);
     let found = match watch {
         Watch::All => rules.next(),
         Watch::ClientsOnly => rules.find(|rule| OF_CLIENTS.contains(rule)),
     };
-    found.map(str::to_string)
+    let over = || report.undecided.then_some("undecided");
+    found.or_else(over).map(str::to_string)
 }
 
 #[cfg(test)]
@@ -168,5 +180,9 @@ mod tests {
         assert_eq!(broken(&inside, Watch::All).as_deref(), Some("halt"));
         let both = report(&["halt", "H1"]);
         assert_eq!(broken(&both, Watch::ClientsOnly).as_deref(), Some("H1"));
+        let mut never = inside;
+        never.undecided = true;
+        let found = broken(&never, Watch::ClientsOnly);
+        assert_eq!(found.as_deref(), Some("undecided"));
     }
 }
