@@ -84,9 +84,10 @@ fn parted(one: Option<Stray>, other: Stray) -> (usize, Report, Report) {
 /// A host that goes through a hash map with a random state.
 #[test]
 fn the_order_of_a_hash_map_is_caught() {
-    let (at, one, _) = parted(Some(Stray::HashOrder), Stray::HashOrder);
-    let event = &one.trace[at];
-    assert!(event.to_string().contains("Connect"), "{event}");
+    let (at, one, other) = parted(Some(Stray::HashOrder), Stray::HashOrder);
+    // In one of them a shard hears of the client, and in the other it does not.
+    let events = [&one.trace[at], &other.trace[at]].map(|event| event.to_string());
+    assert!(events.iter().any(|it| it.contains("Connect")), "{events:?}");
 }
 
 /// A draw more than before of a stream that others draw from: what is drawn next comes at another time.
