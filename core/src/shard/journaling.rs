@@ -89,6 +89,23 @@ pub(super) enum Mark {
     Snapshot,
 }
 
+impl Mark {
+    /// The partition whose frames these are, if they are one's.
+    fn partition(&self) -> Option<PartitionId> {
+        match self {
+            Mark::Batches(id, _)
+            | Mark::Created(id)
+            | Mark::Manifest { id, .. }
+            | Mark::LogStart(id, ..)
+            | Mark::Carried { id, .. }
+            | Mark::Arrived(id)
+            | Mark::MovedOut(id)
+            | Mark::Dropped(id) => Some(*id),
+            Mark::Founded | Mark::Ledger(_) | Mark::Snapshot => None,
+        }
+    }
+}
+
 /// A block on its way to the disk.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
@@ -170,6 +187,22 @@ impl Journal {
         }
         let (pieces, bytes) = (self.staged.len() - before, self.staged_bytes - size);
         self.marks.push_back((mark, pieces, bytes));
+    }
+
+    /// The same, a manifest, before all that is staged if nothing of its partition is: what frees the ring's
+    /// oldest block must not stand behind frames that take its last pages. A manifest speaks of all that its
+    /// partition has appended, so it never goes before that.
+    pub fn stage_first(&mut self, id: PartitionId, piece: Bytes, mark: Mark) {
+        if self
+            .marks
+            .iter()
+            .any(|(staged, ..)| staged.partition() == Some(id))
+        {
+            return self.stage([piece], mark);
+        }
+        self.staged_bytes += piece.len();
+        self.marks.push_front((mark, 1, piece.len()));
+        self.staged.insert(0, piece);
     }
 
     /// The staged frames, from the first on, that fit into a block of `limit` bytes.

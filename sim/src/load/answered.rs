@@ -13,7 +13,7 @@ use crate::check::history::{History, Part};
 use crate::check::troubles::Troubles;
 
 /// The broker gives nobody up before this, whatever the request's timeout, microseconds.
-const SLOW_US: u64 = 5_000_000;
+pub(crate) const SLOW_US: u64 = 5_000_000;
 
 /// What the world knows of the time a request was open.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,8 @@ use super::clients::ANSWERED_WITHIN_US;
 use super::faults::part_of;
 use super::{Event, World};
 use crate::check::history::Part;
+use crate::load::answered::SLOW_US;
+use crate::load::ops::Op;
 
 impl World {
     /// A stored file was damaged: what offsets it may hold.
@@ -123,6 +125,22 @@ impl World {
         self.troubles.idle_us(self.now_us) + (self.now_us - since) + self.clients[client].slow_us
     }
 
+    /// A call that writes waits for room where the disk takes nothing, as long as the broker lets any call
+    /// wait; others of its connection wait behind it.
+    fn waits_for_room(&self, number: usize) -> u64 {
+        let reads = |op: &Op| matches!(op, Op::Fetch { .. } | Op::Audit { .. });
+        let mut writes = self.clients[number]
+            .waiting
+            .iter()
+            .filter(|it| !reads(&it.op));
+        let waits = writes.any(|it| self.troubles.writes_since(it.sent_us, self.now_us));
+        if waits {
+            SLOW_US
+        } else {
+            0
+        }
+    }
+
     /// A client has waited: too long, unless the world stood still meanwhile. Then it gives up.
     pub(super) fn timed_out(&mut self, number: usize, attempt: u64) {
         let client = &self.clients[number];
@@ -136,7 +154,7 @@ impl World {
             (None, Some(silent)) => (silent.since_us + ANSWERED_WITHIN_US, silent.idle_us),
             (None, None) => return,
         };
-        let due = row.0 + (self.idle_us(number) - row.1);
+        let due = row.0 + (self.idle_us(number) - row.1) + self.waits_for_room(number);
         if due > self.now_us {
             let client = number;
             return self.at(due, Event::Timeout { client, attempt });
