@@ -99,6 +99,7 @@ impl World {
     /// Operations take so many times as long: what waits for the disk may wait all that time.
     pub(super) fn goes_slowly(&mut self, until_us: u64, times: u64) {
         self.stands_still(self.slow.0, until_us);
+        self.troubles.no_writes(self.now_us, until_us);
         self.slow = (until_us, times);
     }
 
