@@ -587,6 +587,7 @@ impl Shard {
         if replica.manifest_owed {
             self.owed.insert(id);
         }
+        self.unlinking.go_again(id, dropped);
         self.wants_unlinking(id);
     }
 

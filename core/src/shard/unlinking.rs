@@ -48,6 +48,14 @@ impl Unlinking {
         let first = self.waiting.first().filter(|_| room);
         first.map(|(at, _)| *at)
     }
+
+    /// These may go from now on, maybe once more: a write-behind that failed had begun them anew since an
+    /// unlink of theirs was asked for, so that its end says nothing of them.
+    pub fn go_again(&mut self, id: PartitionId, bases: &[i64]) {
+        if let Some(row) = self.active.get_mut(&id) {
+            row.bases.retain(|base| !bases.contains(base));
+        }
+    }
 }
 
 impl Shard {
