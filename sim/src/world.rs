@@ -117,6 +117,8 @@ struct Broker {
     stopping: bool,
     /// It heard them before: a broker that is stopped while it starts owes no answers.
     served: bool,
+    /// When that was, microseconds.
+    asked_us: u64,
 }
 
 /// The whole simulated world.

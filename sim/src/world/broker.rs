@@ -42,6 +42,7 @@ impl World {
             over: 0,
             stopping: false,
             served: false,
+            asked_us: 0,
         });
         for shard in 0..count {
             let config = config((self.wanted, running), shard as u16, self.knobs);

@@ -24,6 +24,7 @@ impl World {
             return;
         };
         broker.stopping = true;
+        broker.asked_us = self.now_us;
         broker.served = broker.shards.iter().all(Shard::is_ready);
         let shards = broker.shards.len();
         self.mark("clean-stop");
@@ -43,11 +44,12 @@ impl World {
         if broker.over < broker.shards.len() {
             return;
         }
-        // Of connections that clients have not given up, and on which they take their answers: what comes
-        // behind answers that nobody takes is not begun.
+        // Of connections that clients have not given up, and on which they take their answers since the stop
+        // was asked for: what comes behind answers that nobody takes is not begun.
         let open = |(conn, link): &(&_, &Link)| {
             let client = &self.clients[link.client];
-            client.conn == Some(**conn) && !client.cut && !link.is_full()
+            let takes = !link.is_full() && !link.reads_nothing(broker.asked_us);
+            client.conn == Some(**conn) && !client.cut && takes
         };
         let open = broker.conns.iter().filter(open);
         let owed: usize = open.map(|(_, link)| link.server.pending_calls()).sum();
