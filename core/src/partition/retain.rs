@@ -211,6 +211,20 @@ mod tests {
         replica
     }
 
+    /// Filled from 1,000 to 3,000 ms.
+    fn segment(base: i64, end: i64) -> Segment {
+        Segment {
+            base,
+            end,
+            size: 100,
+            row_count: 1,
+            max_timestamp: 3_000,
+            begun_ms: 1_000,
+            last_ms: 3_000,
+            rows: None,
+        }
+    }
+
     fn start(replica: &Replica, now_ms: i64) -> Option<i64> {
         replica.retention(now_ms, &written, false).start
     }
@@ -230,16 +244,7 @@ mod tests {
     fn a_segment_that_grew_beyond_segment_ms_expires_once_nothing_is_to_be_added() {
         let mut replica = with_tail(0, 0);
         (replica.config.retention_ms, replica.config.segment_ms) = (5_000, 1_000);
-        replica.segments = vec![Segment {
-            base: 0,
-            end: 3,
-            size: 100,
-            row_count: 1,
-            max_timestamp: 3_000,
-            begun_ms: 1_000,
-            last_ms: 3_000,
-            rows: None,
-        }];
+        replica.segments = vec![segment(0, 3)];
         replica.made_durable(3, true);
         replica.log_end = 3;
         assert_eq!(start(&replica, 8_000), None);
@@ -255,16 +260,6 @@ mod tests {
         replica.high_watermark = 3;
         assert_eq!(start(&replica, 60_000), Some(3));
         // Segments hold what is durable here, and yet one may end above what all replicas hold.
-        let segment = |base: i64, end: i64| Segment {
-            base,
-            end,
-            size: 100,
-            row_count: 1,
-            max_timestamp: 3_000,
-            begun_ms: 1_000,
-            last_ms: 3_000,
-            rows: None,
-        };
         replica.segments = vec![segment(0, 2), segment(2, 3)];
         replica.tail.clear();
         for (watermark, wanted) in [(1, None), (2, Some(2)), (3, Some(3))] {

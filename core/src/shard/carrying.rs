@@ -113,10 +113,10 @@ impl Shard {
     /// The tail up to `end` is in block `seq` now, whatever of it was in others: what was only staged
     /// was staged before.
     pub(super) fn note_carried(&mut self, id: PartitionId, end: i64, seq: u64) {
+        let skipped = usize::from(self.config.knobs.has(108));
         if let Some(replica) = self.replicas.get_mut(&id) {
             let carried = replica.tail.iter_mut();
             let carried = carried.take_while(|batch| batch.row.next <= end);
-            let skipped = usize::from(replica.knobs.has(108));
             carried.skip(skipped).for_each(|batch| batch.seq = seq);
         }
     }

@@ -137,11 +137,8 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id).filter(|it| it.is_idle()) else {
             return;
         };
-        let listed = replica.listed;
-        // Whether files can be written again shows only by trying.
-        let failing = self.journal.failing.contains(&id);
         if replica.tail.len() == replica.passed() {
-            if !listed && !failing {
+            if self.must_look_first(id) {
                 return self.look_for_strays(now, id, out);
             }
             // In a nearly full ring nothing goes out until whatever holds its oldest block is staged.
@@ -150,6 +147,8 @@ impl Shard {
             }
             return;
         }
+        // Whether files can be written again shows only by trying.
+        let failing = self.journal.failing.contains(&id);
         match self.may_start_job(now) {
             true => self.start_job(now, id, out),
             false if failing => self.carry(id, out),
@@ -192,6 +191,13 @@ impl Shard {
         for request in requests {
             self.disk(request, Purpose::Job(id, number), out);
         }
+    }
+
+    /// No manifest says that its tail is gone before its folder is looked through, unless that fails: then
+    /// the ring must not wait for it.
+    fn must_look_first(&self, id: PartitionId) -> bool {
+        let listed = self.replicas.get(&id).is_none_or(|replica| replica.listed);
+        !listed && !self.journal.failing.contains(&id)
     }
 
     /// A write-behind that a crash cut short may have left files in this partition's folder: before its
@@ -356,11 +362,7 @@ impl Shard {
                 Some(replica) if !replica.is_idle() => {
                     self.owed.insert(id);
                 }
-                Some(replica)
-                    if replica.manifest_owed
-                        && !replica.listed
-                        && !self.journal.failing.contains(&id) =>
-                {
+                Some(replica) if replica.manifest_owed && self.must_look_first(id) => {
                     self.owed.insert(id);
                     self.look_for_strays(now, id, out);
                 }

@@ -343,7 +343,7 @@ impl Shard {
         let removes = removes && self.image.is_some();
         let files = self.unlinking.deadline().filter(|_| removes);
         let drains = self.stopping.asked && !self.stopping.drained;
-        let sockets = self.sockets_waited_for().min().filter(|_| drains);
+        let sockets = drains.then(|| self.sockets_waited_for().min()).flatten();
         let clients = [call, conn, pressed, sockets];
         let storage = [retention, attest, flush, growth, jobs, folders, files];
         clients.into_iter().chain(storage).flatten().min()

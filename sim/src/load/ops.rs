@@ -238,19 +238,15 @@ fn create(known: Known) -> Request {
 }
 
 fn produce(known: Known, acks: i16, by_id: bool, sent: &[Sent]) -> Request {
-    let mut topics: Vec<TopicProduce> = Vec::new();
-    let mut last = None;
-    for one in sent {
-        let row = (one.part.1, Some(one.batch.clone()));
-        match topics.last_mut().filter(|_| last == Some(one.part.0)) {
-            Some(topic) => topic.partitions.push(row),
-            None => topics.push(TopicProduce {
-                topic: known.topic(one.part.0, by_id),
-                partitions: vec![row],
-            }),
-        }
-        last = Some(one.part.0);
-    }
+    let topics = sent.chunk_by(|a, b| a.part.0 == b.part.0);
+    let topics = topics.map(|all| TopicProduce {
+        topic: known.topic(all[0].part.0, by_id),
+        partitions: all
+            .iter()
+            .map(|one| (one.part.1, Some(one.batch.clone())))
+            .collect(),
+    });
+    let topics = topics.collect();
     Request::Produce(ProduceRequest {
         transactional_id: None,
         acks,
@@ -265,47 +261,31 @@ fn fetch(known: Known, reads: &[Reading], by_id: bool, wait_ms: i32) -> Request 
     let mut request = fetch_request((0, 0), 0, wait_ms);
     request.by_id = by_id;
     request.max_bytes = 40 << 10;
-    request.topics.clear();
-    let mut last = None;
-    for one in reads {
-        let row = PartitionFetch {
-            index: one.part.1,
-            current_leader_epoch: one.epoch.named,
-            fetch_offset: one.offset,
-            last_fetched_epoch: -1,
-            max_bytes: 16 << 10,
-        };
-        match request
-            .topics
-            .last_mut()
-            .filter(|_| last == Some(one.part.0))
-        {
-            Some(topic) => topic.partitions.push(row),
-            None => request.topics.push(TopicFetch {
-                topic: known.topic(one.part.0, by_id),
-                partitions: vec![row],
-            }),
-        }
-        last = Some(one.part.0);
-    }
+    let row = |one: &Reading| PartitionFetch {
+        index: one.part.1,
+        current_leader_epoch: one.epoch.named,
+        fetch_offset: one.offset,
+        last_fetched_epoch: -1,
+        max_bytes: 16 << 10,
+    };
+    let topics = reads.chunk_by(|a, b| a.part.0 == b.part.0);
+    let topics = topics.map(|all| TopicFetch {
+        topic: known.topic(all[0].part.0, by_id),
+        partitions: all.iter().map(row).collect(),
+    });
+    request.topics = topics.collect();
     Request::Fetch(request)
 }
 
 fn offsets(asked: &[Asked]) -> Request {
-    let mut topics: Vec<(TopicRef, Vec<PartitionOffsetQuery>)> = Vec::new();
-    let mut last = None;
-    for one in asked {
-        let row = PartitionOffsetQuery {
-            index: one.part.1,
-            current_leader_epoch: one.epoch.named,
-            timestamp: one.timestamp,
-        };
-        match topics.last_mut().filter(|_| last == Some(one.part.0)) {
-            Some((_, rows)) => rows.push(row),
-            None => topics.push((named(one.part.0), vec![row])),
-        }
-        last = Some(one.part.0);
-    }
+    let row = |one: &Asked| PartitionOffsetQuery {
+        index: one.part.1,
+        current_leader_epoch: one.epoch.named,
+        timestamp: one.timestamp,
+    };
+    let topics = asked.chunk_by(|a, b| a.part.0 == b.part.0);
+    let topics = topics.map(|all| (named(all[0].part.0), all.iter().map(row).collect()));
+    let topics = topics.collect();
     Request::ListOffsets(ListOffsetsRequest {
         topics,
         timeout_ms: -1,
