@@ -345,10 +345,7 @@ impl Shard {
             job: job_end.is_some(),
             dropped: replica.doomed.clone(),
         };
-        match replica.oldest_seq() <= self.journal.tail {
-            true => self.journal.stage_first(id, frame, mark),
-            false => self.journal.stage([frame], mark),
-        }
+        self.journal.stage([frame], mark);
     }
 
     /// Manifests that only drop segments or note a new log start.

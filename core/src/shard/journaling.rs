@@ -189,20 +189,26 @@ impl Journal {
         self.marks.push_back((mark, pieces, bytes));
     }
 
-    /// The same, a manifest, before all that is staged if nothing of its partition is: what frees the ring's
-    /// oldest block must not stand behind frames that take its last pages. A manifest speaks of all that its
-    /// partition has appended, so it never goes before that.
-    pub fn stage_first(&mut self, id: PartitionId, piece: Bytes, mark: Mark) {
-        if self
-            .marks
-            .iter()
-            .any(|(staged, ..)| staged.partition() == Some(id))
-        {
-            return self.stage([piece], mark);
+    /// Manifests of these partitions go first: what frees the ring's oldest block must not stand behind frames
+    /// that take its last pages. A manifest speaks of all that its partition has appended, so it never goes
+    /// before a frame of its own.
+    fn bring_first(&mut self, holds: impl Fn(PartitionId) -> bool) {
+        let mut before = BTreeSet::new();
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        let mut staged = std::mem::take(&mut self.staged).into_iter();
+        for (mark, pieces, bytes) in std::mem::take(&mut self.marks) {
+            let frames: Vec<Bytes> = staged.by_ref().take(pieces).collect();
+            let of = mark.partition();
+            let goes =
+                matches!(mark, Mark::Manifest { id, .. } if holds(id) && !before.contains(&id));
+            before.extend(of.filter(|_| !goes));
+            let list = if goes { &mut first } else { &mut rest };
+            list.push(((mark, pieces, bytes), frames));
         }
-        self.staged_bytes += piece.len();
-        self.marks.push_front((mark, 1, piece.len()));
-        self.staged.insert(0, piece);
+        for (mark, frames) in first.into_iter().chain(rest) {
+            self.marks.push_back(mark);
+            self.staged.extend(frames);
+        }
     }
 
     /// The staged frames, from the first on, that fit into a block of `limit` bytes.
@@ -305,10 +311,17 @@ impl Shard {
         }
         if tight {
             // The last pages are for blocks that free others, or tell which are free.
-            pages = match self.block_frees(oldest) {
-                true => self.journal.last_pages(whole),
-                false => 0,
-            };
+            pages = 0;
+            if self.block_frees(oldest) {
+                let replicas = &self.replicas;
+                let holds = |id| {
+                    replicas
+                        .get(&id)
+                        .is_some_and(|it| it.oldest_seq() == oldest)
+                };
+                self.journal.bring_first(holds);
+                pages = self.journal.last_pages(whole);
+            }
             limit = ((pages * PAGE) as usize).saturating_sub(BLOCK_HEADER);
             pages = pages.max(u64::from(telling));
         }
@@ -698,6 +711,47 @@ mod tests {
         });
         ring.head = head;
         Journal::new("journal/shard-0.ring".into(), ring)
+    }
+
+    #[test]
+    fn what_frees_goes_first_but_never_before_frames_of_its_own_partition() {
+        let id = |index| PartitionId {
+            topic: crate::ids::Uuid([7; 16]),
+            index,
+        };
+        let manifest = |index| Mark::Manifest {
+            id: id(index),
+            end: 1,
+            job: false,
+            dropped: Vec::new(),
+        };
+        let mut journal = journal(9, 60);
+        let piece = |byte: u8| Bytes::from(vec![byte; usize::from(byte)]);
+        journal.stage([piece(1), piece(2)], Mark::Batches(id(1), 5));
+        journal.stage([piece(3)], manifest(2));
+        journal.stage([piece(4)], Mark::Batches(id(3), 5));
+        journal.stage([piece(5)], manifest(3));
+        journal.stage([piece(6)], manifest(4));
+        let before = journal.staged_bytes;
+        for _ in 0..2 {
+            journal.bring_first(|of| of == id(3) || of == id(4));
+            let staged: Vec<usize> = journal.staged.iter().map(Bytes::len).collect();
+            assert_eq!(staged, [6, 1, 2, 3, 4, 5]);
+            let marks = journal.marks.iter();
+            let marks: Vec<_> = marks
+                .map(|(mark, n, b)| (mark.partition(), *n, *b))
+                .collect();
+            let of = |index, pieces, bytes| (Some(id(index)), pieces, bytes);
+            let expected = [
+                of(4, 1, 6),
+                of(1, 2, 3),
+                of(2, 1, 3),
+                of(3, 1, 4),
+                of(3, 1, 5),
+            ];
+            assert_eq!(marks, expected);
+        }
+        assert_eq!(journal.staged_bytes, before);
     }
 
     #[test]
