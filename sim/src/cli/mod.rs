@@ -156,7 +156,7 @@ fn knobs(bug: Option<&str>) -> Result<Knobs, String> {
     let Some(name) = bug else {
         return Ok(Knobs::default());
     };
-    let found = planted::all().into_iter().find(|bug| bug.name == name);
+    let found = planted::by_name(name);
     found
         .map(|bug| bug.knobs)
         .ok_or_else(|| format!("no bug is called {name}"))

@@ -83,6 +83,11 @@ impl SimDisk {
         self.armed.push((kind, reach(kind, value)));
     }
 
+    /// A fault of this kind is to come, wherever it strikes.
+    fn is_armed(&self, kind: FaultKind) -> bool {
+        self.armed.iter().any(|(armed, _)| *armed == kind)
+    }
+
     /// A fault of this kind was to come, and strikes here.
     fn struck(&mut self, kind: FaultKind, path: &str) -> bool {
         let strikes =
@@ -178,7 +183,8 @@ impl SimDisk {
             if self.struck(FaultKind::ShortRead, name) {
                 *len /= 2;
             }
-            let other = self.store.another_segment(name);
+            let armed = self.is_armed(FaultKind::MisdirectedRead);
+            let other = armed.then(|| self.store.another_segment(name)).flatten();
             if let Some(other) = other.filter(|_| self.struck(FaultKind::MisdirectedRead, name)) {
                 *file = other;
             }
@@ -212,7 +218,8 @@ impl SimDisk {
             self.store.write(name, offset, data.slice(..len / 2));
             return Err(DiskError::Short(len as u64 / 2));
         }
-        let other = self.store.other_segment(name);
+        let armed = self.is_armed(FaultKind::MisdirectedWrite);
+        let other = armed.then(|| self.store.other_segment(name)).flatten();
         let other = other.filter(|_| self.struck(FaultKind::MisdirectedWrite, name));
         if let Some(other) = &other {
             self.damaged.extend([name.to_string(), other.to_string()]);

@@ -71,6 +71,11 @@ pub fn all() -> Vec<Planted> {
     named().into_iter().chain(numbered).collect()
 }
 
+/// The planted bug of this name.
+pub fn by_name(name: &str) -> Option<Planted> {
+    all().into_iter().find(|bug| bug.name == name)
+}
+
 /// What showed a bug.
 #[derive(Clone, Debug, Default)]
 pub struct Finding {

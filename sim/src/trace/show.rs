@@ -76,7 +76,7 @@ fn head(recorded: &Recorded) -> String {
         .collect();
     let mut text = wrapped("plan: ", &shape.join(", "));
     if let Some(name) = &recorded.bug {
-        let bug = planted::all().into_iter().find(|bug| bug.name == *name);
+        let bug = planted::by_name(name);
         let what = bug.map_or("", |bug| bug.what);
         text.push_str(&wrapped("planted bug: ", &format!("{name}, {what}")));
     }
