@@ -619,6 +619,39 @@ fn the_next_call_waits_until_the_socket_took_the_answers_before() {
 }
 
 #[test]
+fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_others() {
+    let mut world = World::start(1);
+    world.topic("a", 100);
+    world.unread = true;
+    for conn in [0, 1] {
+        for _ in 0..10 {
+            world.send(conn, metadata(), LIMITS.request_bytes / 10);
+        }
+        world.pass(10);
+    }
+    assert_eq!(world.shards[0].appetite().request_bytes, 0);
+    // What arrives now is not decoded, through no fault of who sends it.
+    let conn = ConnId(2);
+    let bytes = LIMITS.frame_bytes;
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes }));
+    world.pass(LIMITS.pressed_stall_ms - 11);
+    assert_eq!(world.closes, []);
+    world.pass(1);
+    let given_up = [0, 1].map(|conn| (ConnId(conn), CloseReason::StalledReader));
+    assert_eq!(world.closes, given_up[..1], "no more than needed");
+    assert!(world.shards[0].appetite().request_bytes > 0);
+    // A request that stands still although it could be decoded is its client's fault.
+    world.pass(LIMITS.pressed_stall_ms);
+    assert_eq!(
+        world.closes.last(),
+        Some(&(conn, CloseReason::StalledRequest))
+    );
+}
+
+#[test]
 fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
     let mut world = World::start(1);
     world.topic("a", 1);

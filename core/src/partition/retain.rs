@@ -136,10 +136,14 @@ impl Replica {
     fn is_due(&self, share: &Share, bytes: u64, now_ms: i64, trust: bool) -> bool {
         let time = match trust {
             true => share.max_timestamp.max(0),
-            // A wall clock that was set back makes the last append seem older than the first.
-            false => share
-                .max_timestamp
-                .clamp(share.begun_ms, share.last_ms.max(share.begun_ms)),
+            false => {
+                // A wall clock that was set back makes the last append seem older than the first.
+                let last = share.last_ms.max(share.begun_ms);
+                // One that was filled for longer than a segment may be, as segments grow where no more
+                // are listed, has records much younger than its first.
+                let first = last.saturating_sub(self.config.segment_ms.max(0));
+                share.max_timestamp.clamp(share.begun_ms.max(first), last)
+            }
         };
         let age = now_ms.saturating_sub(time);
         let (most_ms, limit) = self.config.retention();
@@ -249,6 +253,22 @@ mod tests {
         replica.log_end = 3;
         assert_eq!(start(&replica, 8_000), None);
         assert_eq!(start(&replica, 8_001), Some(3));
+    }
+
+    #[test]
+    fn the_last_records_of_a_segment_that_grew_beyond_segment_ms_do_not_expire_with_its_first() {
+        let mut replica = with_tail(0, 0);
+        (replica.config.retention_ms, replica.config.segment_ms) = (5_000, 800);
+        replica.segments = vec![segment(0, 3)];
+        replica.segments[0].max_timestamp = 17;
+        replica.made_durable(3, true);
+        replica.log_end = 3;
+        assert_eq!(start(&replica, 7_200), None);
+        assert_eq!(start(&replica, 7_201), Some(3));
+        // As long as a segment may be, its first append counts.
+        replica.config.segment_ms = 2_000;
+        assert_eq!(start(&replica, 6_000), None);
+        assert_eq!(start(&replica, 6_001), Some(3));
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl Conn {
         match held {
             Held::Request => (self.receiving > 0).then_some(self.received_at),
             Held::Answer(lane) => (self.unsent[lane] > 0).then_some(self.sent_at),
+            Held::Waiting { produce } => {
+                let mut waiting = self.waiting.iter();
+                let holds = waiting.any(|(_, request, _)| is_produce(request) == produce);
+                (holds && self.unsent() > 0).then_some(self.sent_at)
+            }
         }
     }
 
@@ -97,11 +102,25 @@ impl Conn {
     }
 }
 
-/// What a connection may hold of a pool: bytes of a request, or of answers in one of [`Conn::unsent`].
+/// What a connection may hold of a pool: bytes of a request that arrives, of answers in one of
+/// [`Conn::unsent`], of calls that wait behind answers which its socket does not take.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Request,
     Answer(usize),
+    Waiting { produce: bool },
+}
+
+impl Held {
+    /// Where there is no room for decoded requests, those that arrive stand still through no fault of their
+    /// clients: so these come last.
+    const ALL: [Held; 5] = [
+        Held::Waiting { produce: false },
+        Held::Waiting { produce: true },
+        Held::Answer(0),
+        Held::Answer(1),
+        Held::Request,
+    ];
 }
 
 /// Connections with something to do.
@@ -478,8 +497,17 @@ impl Shard {
             return;
         }
         self.pressed_until = None;
-        for held in [Held::Request, Held::Answer(0), Held::Answer(1)] {
-            while self.pool_of(held).is_pressed() && self.give_up_stalled(now, held, out) {}
+        let mut decodes = true;
+        for held in Held::ALL {
+            if matches!(held, Held::Request) && !decodes {
+                // Requests that waited for that room are decoded now.
+                let most_ms = self.config.limits.pressed_stall_ms;
+                self.pressed_until = Some(now.mono.plus_millis(most_ms));
+                continue;
+            }
+            while self.pool_of(held).is_pressed() && self.give_up_stalled(now, held, out) {
+                decodes &= !matches!(held, Held::Waiting { .. });
+            }
         }
     }
 
@@ -488,6 +516,8 @@ impl Shard {
             Held::Request => &self.pools.frames,
             Held::Answer(0) => &self.pools.fetches,
             Held::Answer(_) => &self.pools.replies,
+            Held::Waiting { produce: true } => &self.pools.produces,
+            Held::Waiting { produce: false } => &self.pools.requests,
         }
     }
 
@@ -503,7 +533,7 @@ impl Shard {
         if at <= now.mono {
             let why = match held {
                 Held::Request => CloseReason::StalledRequest,
-                Held::Answer(_) => CloseReason::StalledReader,
+                Held::Answer(_) | Held::Waiting { .. } => CloseReason::StalledReader,
             };
             self.close(conn, why, out);
             return true;

@@ -273,8 +273,11 @@ impl Journal {
         JOBS_MIN + (self.ring.capacity / PAGES_PER_JOB) as usize
     }
 
+    /// Pages that no block can take now. Those behind a ring's end that it grew by when it had wrapped
+    /// already are among them: none is reached before the oldest block is free.
     pub(super) fn used(&self) -> u64 {
-        self.ring.capacity - self.ring.free_pages()
+        let (at_head, at_start) = self.ring.runs();
+        self.ring.capacity.saturating_sub(at_head + at_start)
     }
 
     /// More than half of the ring is in use: it is time to free or grow it.
@@ -752,6 +755,18 @@ mod tests {
             assert_eq!(marks, expected);
         }
         assert_eq!(journal.staged_bytes, before);
+    }
+
+    #[test]
+    fn pages_that_are_not_reached_before_the_oldest_block_is_free_count_as_used() {
+        // The ring grew from 32 pages to 64 after it had wrapped.
+        let wrapped = journal(9, 4);
+        assert!(wrapped.ring.free_pages() > 32);
+        assert_eq!(wrapped.used(), 60);
+        assert!(wrapped.is_pressed());
+        let straight = journal(4, 9);
+        assert_eq!(straight.used(), 64 - 55 - (4 - FIRST_PAGE - 1));
+        assert!(!straight.is_pressed());
     }
 
     #[test]

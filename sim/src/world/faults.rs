@@ -122,7 +122,7 @@ impl World {
         let until = self.stalled_until.max(self.now_us + us);
         self.stalled_until = until;
         let held = |(key, event): (&(u64, u64), &Event)| {
-            let held = key.0 < until && matches!(event, Event::Disk { .. });
+            let held = key.0 <= until && matches!(event, Event::Disk { .. });
             held.then_some(*key)
         };
         let held: Vec<(u64, u64)> = self.queue.iter().filter_map(held).collect();
