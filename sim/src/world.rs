@@ -103,6 +103,8 @@ struct Broker {
     shards: Vec<Shard>,
     inboxes: Vec<VecDeque<Input>>,
     scheduled: Vec<bool>,
+    /// There was no room for Produce or for other requests when its last turn began.
+    full: Vec<bool>,
     /// When each shard's next deadline is set to fire; `u64::MAX` for none.
     timers: Vec<u64>,
     conns: BTreeMap<ConnId, Link>,
@@ -414,6 +416,8 @@ impl World {
             return;
         };
         broker.scheduled[shard] = false;
+        let room = broker.shards[shard].appetite();
+        broker.full[shard] = room.produce_bytes == 0 || room.request_bytes == 0;
         let mut out = Effects::default();
         for _ in 0..size {
             let Some(input) = broker.inboxes[shard].pop_front() else {

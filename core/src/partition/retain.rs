@@ -272,6 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_a_failed_write_behind_kept_goes_if_the_log_start_has_passed_it() {
+        let mut replica = with_tail(6, 3);
+        let written_behind = |replica: &mut Replica| {
+            let asked = replica.begin_write_behind(&written, u64::MAX, &mut 0);
+            assert!(!asked.is_empty() && replica.job.is_some());
+        };
+        written_behind(&mut replica);
+        replica.manifest_durable(3, 9, &[], true);
+        (replica.durable_end, replica.high_watermark) = (6, 6);
+        written_behind(&mut replica);
+        let ends = |replica: &Replica| -> Vec<(i64, i64)> {
+            let segments = replica.segments.iter();
+            segments.map(|it| (it.base, it.end)).collect()
+        };
+        assert_eq!(ends(&replica), [(0, 6)]);
+        replica.start_at(5);
+        assert_eq!(ends(&replica), [(0, 6)], "it is being written to");
+        replica.job_failed();
+        assert_eq!((ends(&replica), &replica.doomed[..]), (vec![], &[0][..]));
+        assert!(replica.manifest_owed);
+        // What stands in the journal fits together as well.
+        let mut read_back = with_tail(6, 6);
+        let manifest = replica.manifest(replica.covered_end());
+        read_back.adopt_manifest(manifest, 10).expect("a manifest");
+        assert_eq!((read_back.log_start, read_back.fault()), (5, None));
+    }
+
+    #[test]
     fn nothing_goes_that_is_not_below_the_high_watermark() {
         let mut replica = with_tail(3, 2);
         (replica.config.retention_ms, replica.config.segment_ms) = (1, 10_000);

@@ -299,11 +299,17 @@ impl Replica {
     /// A write or sync of the job failed. The files it touched are not trusted beyond what the last
     /// manifest says; the batches are still in the journal and go to a new segment next time.
     pub fn job_failed(&mut self) {
+        self.job = None;
+        self.forget_begun();
+        // The log start may have passed the segment that the job kept: a manifest that lists it would
+        // leave a gap before the tail.
+        self.drop_passed();
+    }
+
+    fn forget_begun(&mut self) {
         let Some(first) = self.tail.front().map(|batch| batch.row.base) else {
-            self.job = None;
             return;
         };
-        self.job = None;
         self.roll_next = true;
         // Files that were begun go, unless the next try begins them anew.
         let begun = self.segments.iter().map(|segment| segment.base);

@@ -258,16 +258,13 @@ impl Shard {
         }
         self.journal.jobs -= 1;
         self.journal.no_jobs_until = now.mono.plus_millis(RETRY_AFTER_MS);
+        // What was begun takes room that is wanted elsewhere, and nothing else may be written here for long.
+        replica.manifest_owed |= error == DiskError::NoSpace && !replica.doomed.is_empty();
+        if replica.manifest_owed {
+            self.owed.insert(id);
+        }
         match error {
-            DiskError::NoSpace => {
-                // What was begun takes room that is wanted elsewhere, and nothing else may be written here
-                // for long.
-                replica.manifest_owed |= !replica.doomed.is_empty();
-                if replica.manifest_owed {
-                    self.owed.insert(id);
-                }
-                self.set_disk_full(true, out);
-            }
+            DiskError::NoSpace => self.set_disk_full(true, out),
             _ if self.journal.failing.insert(id) => {
                 let dir = replica.dir.clone();
                 out.notes.push(Note::CannotWrite { dir });

@@ -34,6 +34,7 @@ impl World {
             shards: Vec::new(),
             inboxes: vec![VecDeque::new(); count],
             scheduled: vec![false; count],
+            full: vec![false; count],
             timers: vec![u64::MAX; count],
             conns: BTreeMap::new(),
             lent: vec![None; count],

@@ -373,7 +373,8 @@ impl World {
     }
 
     /// Requests of this shard's connections may have stood still for as long as it bears when its pools are
-    /// used up: one of them is dead, or takes no answers, or the disk or the process stood still.
+    /// used up: one of them is dead, or takes no answers, or the disk or the process stood still, or they
+    /// wait for room themselves.
     pub(super) fn is_held_up(&self, shard: usize) -> bool {
         let since = self.now_us.saturating_sub(HELD_UP_US);
         let links = self.broker.iter().flat_map(|broker| broker.conns.values());
@@ -381,6 +382,7 @@ impl World {
         links.any(|link| link.dead[0] || link.reads_from > since)
             || self.paused_until > since
             || self.troubles.writes_since(since, self.now_us)
+            || self.broker.as_ref().is_some_and(|it| it.full[shard])
     }
 
     /// Some of the answers reach their client, unless it reads nothing now.
