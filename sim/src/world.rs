@@ -25,6 +25,8 @@ use links::Link;
 
 /// A run that is not over by then is undecided.
 const END_US: u64 = 60_000_000;
+/// What a disk that is not slow takes at most for an operation.
+const SLOWEST_US: u64 = 2_000;
 /// A shard's task takes its turn at most about this late.
 const TASK_LATE_US: u64 = 300;
 /// A planted divergence keeps to the plan until then.
@@ -157,6 +159,7 @@ pub struct World {
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
     owed: BTreeSet<usize>,
     monitor: monitor::Monitor,
+    prompt: prompt::Prompt,
     /// A start has said that records may be gone, of a topic that opted out of syncing.
     loss_told: bool,
     /// A sync of these shards' journals failed, and the broker may not have heard of it yet.
@@ -247,6 +250,7 @@ impl World {
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
             monitor: monitor::Monitor::default(),
+            prompt: prompt::Prompt::default(),
             loss_told: false,
             sync_lost: BTreeSet::new(),
             watch: Watch::All,
@@ -417,6 +421,7 @@ impl World {
         };
         broker.scheduled[shard] = false;
         let room = broker.shards[shard].appetite();
+        self.prompt.look(self.now_us, shard, &broker.shards[shard]);
         broker.full[shard] = room.produce_bytes == 0 || room.request_bytes == 0;
         let mut out = Effects::default();
         for _ in 0..size {
@@ -426,6 +431,7 @@ impl World {
             let actor = Actor::Shard(shard as u16);
             self.trace
                 .event(actor, Kind::Input, &input, || short(&input));
+            self.prompt.given(self.now_us, &input);
             broker.shards[shard].handle(now, input, &mut out);
             self.report.events += 1;
         }
@@ -434,7 +440,8 @@ impl World {
         let losses = self.monitor.losses;
         let looked = self
             .monitor
-            .look(ShardId(shard as u16), &broker.shards[shard]);
+            .look(self.now_us, ShardId(shard as u16), &broker.shards[shard]);
+        self.prompt.look(self.now_us, shard, &broker.shards[shard]);
         if self.watch == Watch::All {
             broker.shards[shard].check();
             if let Some((rule, text)) = looked {
@@ -479,7 +486,7 @@ impl World {
             false => 1,
         };
         let mut draw = self.draws.of("disk-time", number_of(path));
-        let latency = draw.between(50, 2_000) * times;
+        let latency = draw.between(50, SLOWEST_US) * times;
         let start = self.now_us.max(self.stalled_until);
         let done = match self.last_done.get_mut(path) {
             Some(free) => {
@@ -531,6 +538,7 @@ impl World {
             self.note(&note);
         }
         for (conn, call, response) in out.replies {
+            self.judge_promptness(shard, (conn, call), &response);
             self.reply((conn, call), response);
         }
         for (conn, why) in out.closes {
@@ -614,6 +622,7 @@ mod endings;
 mod faults;
 mod links;
 mod monitor;
+mod prompt;
 mod rest;
 mod stopping;
 mod traced;

@@ -2,6 +2,7 @@
 //! cut, and decay. Draws are keyed by file: what becomes of one is moved by no other.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,15 @@ use super::pages::Pages;
 use super::{path_of, SimDisk};
 use crate::draws::{number_of, Draws};
 use crate::plan::Choices;
+
+/// A file that has decayed, what it held before, and which bytes cannot be had any more.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are what the line above says")]
+pub struct Decayed {
+    pub path: Arc<str>,
+    pub before: Bytes,
+    pub bytes: Range<usize>,
+}
 
 /// What became of an operation whose process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -216,34 +226,53 @@ impl SimDisk {
         Some(found.swap_remove(at))
     }
 
-    /// A sector of a synced segment cannot be read from now on. Returns the file.
-    pub fn spoil_sector(&mut self, value: u64) -> Option<Arc<str>> {
+    /// A sector of a synced segment cannot be read from now on.
+    pub fn spoil_sector(&mut self, value: u64) -> Option<Decayed> {
         let mut choices = Choices::new(value, "sector", 0);
         let path = self.synced(".log", &mut choices)?;
         let file = self.store.existing(&path).ok()?;
-        let at = choices.below(file.device.len() as u64) as usize;
-        file.bad.insert(at / SECTOR);
-        Some(path)
+        let sector = choices.below(file.device.len() as u64) as usize / SECTOR;
+        let before = file.cache.all();
+        file.bad.insert(sector);
+        // A read that ends where the sector begins touches it.
+        let bytes = (sector * SECTOR).saturating_sub(1)..(sector + 1) * SECTOR;
+        Some(Decayed {
+            path,
+            before,
+            bytes,
+        })
     }
 
-    /// A synced file whose name ends so is gone. Returns which.
-    pub fn lose_one(&mut self, ending: &str, value: u64) -> Option<Arc<str>> {
+    /// A synced file whose name ends so is gone.
+    pub fn lose_one(&mut self, ending: &str, value: u64) -> Option<Decayed> {
         let mut choices = Choices::new(value, "lost", 0);
         let path = self.synced(ending, &mut choices)?;
+        let before = self.bytes(&path)?;
         self.lose(&path);
-        Some(path)
+        let bytes = 0..before.len();
+        Some(Decayed {
+            path,
+            before,
+            bytes,
+        })
     }
 
-    /// Flip a bit of a synced file whose name ends so. Returns which.
-    pub fn rot(&mut self, ending: &str, value: u64) -> Option<Arc<str>> {
+    /// Flip a bit of a synced file whose name ends so.
+    pub fn rot(&mut self, ending: &str, value: u64) -> Option<Decayed> {
         let mut choices = Choices::new(value, "rot", 0);
         let path = self.synced(ending, &mut choices)?;
         let file = self.store.existing(&path).ok()?;
         let at = choices.below(file.device.len() as u64) as usize;
         let bit = 1 << choices.below(8);
+        let before = file.cache.all();
         file.device.flip(at, bit);
         file.cache.flip(at, bit);
-        Some(path)
+        let bytes = at..at + 1;
+        Some(Decayed {
+            path,
+            before,
+            bytes,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use seedlog_core::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
 
 use crate::plan::FaultKind;
+pub use damage::Decayed;
 use store::Store;
 
 /// A disk with faults to come. A copy shares what neither side changes.
@@ -445,14 +446,20 @@ mod tests {
         let mut disk = SimDisk::default();
         disk.run(&write_to("t/0.log", 900)).expect("a segment");
         disk.run(&write_to("t/0.seal", 90)).expect("its rows");
-        assert_eq!(disk.rot(".seal", 3).as_deref(), Some("t/0.seal"));
+        assert_eq!(
+            disk.rot(".seal", 3).map(|it| it.path).as_deref(),
+            Some("t/0.seal")
+        );
         let bytes = disk.bytes("t/0.seal").expect("there");
         let flipped: u32 = bytes.iter().map(|byte| (byte ^ 7).count_ones()).sum();
         assert_eq!(flipped, 1);
         assert_eq!(disk.bytes("t/0.log"), Some(Bytes::from(vec![7; 900])));
-        assert_eq!(disk.lose_one(".seal", 3).as_deref(), Some("t/0.seal"));
+        assert_eq!(
+            disk.lose_one(".seal", 3).map(|it| it.path).as_deref(),
+            Some("t/0.seal")
+        );
         assert_eq!(disk.list("t"), [("0.log".to_string(), 900)]);
-        assert_eq!(disk.lose_one(".seal", 3), None);
+        assert!(disk.lose_one(".seal", 3).is_none());
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Client {
                 self.audited = Some((part, offset, start));
             }
             (Op::Offsets(asked), Response::ListOffsets(response)) => {
-                offsets_told(&asked, response, at, history);
+                self.offsets_told(&asked, response, at, history);
             }
             (Op::EpochEnd { part, asked, epoch }, Response::OffsetForLeaderEpoch(response)) => {
                 let told = response.topics[0].1[0];
@@ -225,13 +225,14 @@ impl Client {
     }
 
     fn acknowledged(
-        &self,
+        &mut self,
         one: &Sent,
         told: &PartitionProduced,
         at: Moment,
         history: &mut History,
     ) {
         let (part, base) = (one.part, told.base_offset);
+        self.end_told(part, base + one.values.len() as i64);
         history.acked(part, base, &one.values, one.acked_before);
         history.sent(self.number, part, base);
         history.sent_at(part, base, one.values.len(), one.sent_ms);
@@ -252,6 +253,61 @@ impl Client {
             }
         }
         history.start(part, told.log_start_offset, at.sent_us);
+    }
+
+    /// The partition ends here, or beyond; returns what was known before.
+    fn end_told(&mut self, part: Part, end: i64) -> i64 {
+        let known = self.told_ends.entry(part).or_insert(-1);
+        std::mem::replace(known, end.max(*known))
+    }
+
+    fn offsets_told(
+        &mut self,
+        asked: &[Asked],
+        response: ListOffsetsResponse,
+        at: Moment,
+        history: &mut History,
+    ) {
+        let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
+        let parts = asked.iter().map(|one| one.part.1);
+        if history.fits(parts, told.iter().map(|one| one.index)) {
+            for (one, told) in asked.iter().zip(&told) {
+                self.offset_told(one, told, at, history);
+            }
+        }
+    }
+
+    fn offset_told(
+        &mut self,
+        one: &Asked,
+        told: &PartitionOffset,
+        at: Moment,
+        history: &mut History,
+    ) {
+        let part = one.part;
+        let api = match one.timestamp {
+            -1 | -2 | -4 => Api::ListOffsets,
+            _ => Api::OffsetForTime,
+        };
+        let (mut why, sound) = epoch_whys(one.epoch, history);
+        why.extend(sound.then_some(Why::Sound));
+        if sound && at.troubles.reads_since(part, -1, at.sent_us) {
+            why.push(Why::Damaged);
+        }
+        history.judge(api, told.error, &why, || format!("{one:?}"));
+        match (told.error, one.timestamp) {
+            (ErrorCode::None, -1) => {
+                history.has_epoch(told.leader_epoch);
+                let known = self.end_told(part, told.offset);
+                history.end(part, told.offset, one.known_end.max(known));
+            }
+            (ErrorCode::None, -2 | -4) => history.start(part, told.offset, at.sent_us),
+            (ErrorCode::None, timestamp) => {
+                let found = (told.offset, told.timestamp);
+                history.looked_up(part, timestamp, found, one.acked);
+            }
+            _ => {}
+        }
     }
 
     fn fetched(
@@ -285,7 +341,8 @@ impl Client {
         history.judge(Api::Fetch, told.error, &why, text);
         match told.error {
             ErrorCode::None => {
-                history.end(part, told.high_watermark, one.known_end);
+                let known = self.end_told(part, told.high_watermark);
+                history.end(part, told.high_watermark, one.known_end.max(known));
                 history.start(part, told.log_start_offset, at.sent_us);
                 let stamped = self.stamped.get(part.0).copied().unwrap_or(false);
                 let mut heads = Vec::new();
@@ -315,42 +372,6 @@ impl Client {
             }
             _ => {}
         }
-    }
-}
-
-fn offsets_told(asked: &[Asked], response: ListOffsetsResponse, at: Moment, history: &mut History) {
-    let told: Vec<_> = response.topics.into_iter().flat_map(|row| row.1).collect();
-    let parts = asked.iter().map(|one| one.part.1);
-    if history.fits(parts, told.iter().map(|one| one.index)) {
-        for (one, told) in asked.iter().zip(&told) {
-            offset_told(one, told, at, history);
-        }
-    }
-}
-
-fn offset_told(one: &Asked, told: &PartitionOffset, at: Moment, history: &mut History) {
-    let part = one.part;
-    let api = match one.timestamp {
-        -1 | -2 | -4 => Api::ListOffsets,
-        _ => Api::OffsetForTime,
-    };
-    let (mut why, sound) = epoch_whys(one.epoch, history);
-    why.extend(sound.then_some(Why::Sound));
-    if sound && at.troubles.reads_since(part, -1, at.sent_us) {
-        why.push(Why::Damaged);
-    }
-    history.judge(api, told.error, &why, || format!("{one:?}"));
-    match (told.error, one.timestamp) {
-        (ErrorCode::None, -1) => {
-            history.has_epoch(told.leader_epoch);
-            history.end(part, told.offset, one.known_end);
-        }
-        (ErrorCode::None, -2 | -4) => history.start(part, told.offset, at.sent_us),
-        (ErrorCode::None, timestamp) => {
-            let found = (told.offset, told.timestamp);
-            history.looked_up(part, timestamp, found, one.acked);
-        }
-        _ => {}
     }
 }
 

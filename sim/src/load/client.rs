@@ -73,6 +73,9 @@ pub struct Client {
     pub cut: bool,
     /// What it said first on its connection, if that is not answered yet.
     pub hello: Option<Hello>,
+    /// Log ends that answers on this connection have told, or implied: a call begins when the one before it
+    /// has ended, so none of those after it may tell less.
+    pub told_ends: BTreeMap<Part, i64>,
     pub(super) number: u64,
     pub(super) producer: Option<(i64, i16)>,
     next_order: u64,
@@ -107,6 +110,7 @@ impl Client {
             slow_us: 0,
             cut: false,
             hello: None,
+            told_ends: BTreeMap::new(),
             number,
             producer: None,
             next_order: 0,

@@ -14,6 +14,8 @@ use crate::check::history::History;
 
 /// Its partitions.
 const PARTITIONS: i32 = 2;
+/// Who reads it waits so long for records: meanwhile it may be removed.
+const WAIT_MS: i32 = 400;
 
 /// Whether the topic is there, as far as the keeper knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +110,7 @@ pub fn used(name: usize, value: u64, writes: bool) -> Request {
     let index = (value % PARTITIONS as u64) as i32;
     let topic = topic(name);
     if !writes {
-        let mut request = fetch_request((0, index), 0, 0);
+        let mut request = fetch_request((0, index), 0, WAIT_MS);
         request.topics[0].topic = topic;
         return Request::Fetch(request);
     }

@@ -287,6 +287,7 @@ fn breach(rule: &str) -> &'static str {
         "invariant" => "the broker's own check of itself failed",
         "inconsistent-offsets" => "one offset has two values",
         "retained-too-short" => "a record is gone before its time",
+        "late-fetch" => "a fetch was answered later than there was something for it",
         "wrong-time" => "a lookup by time gives another record",
         "format" => "a file of a newer format was read as if it were known",
         "refusal" => "damage was not refused as it must be",

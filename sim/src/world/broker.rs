@@ -71,6 +71,8 @@ impl World {
         self.mark_fired();
         self.trace
             .event(Actor::Broker, Kind::Stop, self.life, || "gone".to_string());
+        self.prompt.clear();
+        self.monitor.forget_hosts();
         self.life += 1;
         self.history.life = self.life;
         self.starts_since = None;

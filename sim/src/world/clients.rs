@@ -34,6 +34,9 @@ pub(super) fn of(plan: &Plan) -> Vec<Client> {
     (0..=plan.clients).map(client).collect()
 }
 
+/// A shard hears within so long, microseconds, what a socket has taken.
+const TOLD_US: u64 = 1_000;
+
 impl World {
     pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
         (self.history.now_ms, self.history.now_us) = (self.now().wall_ms, self.now_us);
@@ -221,7 +224,9 @@ impl World {
         let Some(link) = self.link(conn) else {
             return;
         };
-        let (client, shard, slow) = (link.client, link.shard, link.reads_nothing(now_us));
+        // A shard does not know yet what the socket has just taken.
+        let slow = link.reads_nothing(now_us.saturating_sub(TOLD_US));
+        let (client, shard) = (link.client, link.shard);
         // A process that stood still does not see that it reads again; less than a second of that is not
         // made up for (`note_lateness` in core).
         let since = now_us.saturating_sub(HELD_UP_US);
@@ -258,6 +263,7 @@ impl World {
             return;
         };
         client.silent = None;
+        client.told_ends.clear();
         let retries = client.is_idempotent();
         for waiting in std::mem::take(&mut client.waiting) {
             match waiting.op {

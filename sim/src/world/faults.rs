@@ -1,12 +1,13 @@
 //! Faults as they strike.
 
+use seedlog_core::batch::parse_head;
 use seedlog_core::contract::Input;
-use seedlog_core::disk::{DiskOp, DiskRequest, DiskResult};
+use seedlog_core::disk::{DiskError, DiskOp, DiskRequest, DiskResult};
 use seedlog_core::ids::ShardId;
 
 use super::{Event, World};
 use crate::check::history::Part;
-use crate::disk::path_of;
+use crate::disk::{path_of, Decayed};
 use crate::draws::{keyed, Draws};
 use crate::load::ops::{KEPT_FROM, SHARED_FROM};
 use crate::plan::{Choices, Fault, FaultKind};
@@ -203,17 +204,23 @@ impl World {
 
     /// A file that was durable is damaged.
     fn decay(&mut self, fault: Fault) {
-        let path = match fault.kind {
+        let decayed = match fault.kind {
             FaultKind::BitRot => self.disk.rot(".log", fault.value),
             FaultKind::SealRot => self.disk.rot(".seal", fault.value),
             FaultKind::SealLost => self.disk.lose_one(".seal", fault.value),
             _ => self.disk.spoil_sector(fault.value),
         };
-        let Some(path) = path else {
+        let Some(decayed) = decayed else {
             return;
         };
-        self.trace_damage(&path);
-        self.note_damage(&path);
+        let path = &decayed.path;
+        self.trace_damage(path);
+        match batches_of(path, &decayed) {
+            Some((part, batches)) => batches
+                .into_iter()
+                .for_each(|range| self.troubles.damage(part, range)),
+            None => self.note_damage(path),
+        }
         if fault.kind == FaultKind::SealLost {
             self.lost.insert(path.to_string());
         }
@@ -231,7 +238,10 @@ impl World {
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
         if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
-            if !fired.is_empty() {
+            // A journal that finds no room to grow goes on as it is.
+            let full = result == Err(DiskError::NoSpace);
+            let grows = matches!(&op.request, DiskRequest::Allocate { file, .. } if file.ends_with(".ring"));
+            if !(fired.is_empty() || full && grows) {
                 broker.failed.push((shard, op.request.clone()));
             }
         }
@@ -247,8 +257,71 @@ impl World {
     }
 }
 
+/// The batches of a segment that its decay has reached, by offsets. The others can be read: each row says
+/// where its batch stands. `None` if the file is no segment, or was damaged before.
+fn batches_of(path: &str, decayed: &Decayed) -> Option<(Part, Vec<(i64, i64)>)> {
+    let part = part_of(path)?;
+    let name = path.rsplit_once('/')?.1.strip_suffix(".log")?;
+    let (mut next, mut at): (i64, usize) = (name.parse().ok()?, 0);
+    let mut reached = Vec::new();
+    while at < decayed.before.len() {
+        let head = parse_head(&decayed.before[at..]).ok()?;
+        if head.base_offset != next {
+            return None;
+        }
+        let end = at + head.size;
+        next = head.next_offset();
+        if at < decayed.bytes.end && decayed.bytes.start < end {
+            reached.push((head.base_offset, next));
+        }
+        at = end;
+    }
+    Some((part, reached))
+}
+
 /// The shard whose journal this file is.
 fn journal_of(file: &str) -> Option<ShardId> {
     let name = file.strip_prefix("journal/shard-")?;
     name.strip_suffix(".ring")?.parse().ok().map(ShardId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::records::record;
+    use seedlog_net::records;
+
+    #[test]
+    fn decay_reaches_the_batches_that_stand_there_and_no_others() {
+        let path = "topics/topic-1-2.00/00000000000000000005.log";
+        let (mut before, mut next, mut ends) = (Vec::new(), 5_i64, Vec::new());
+        for count in [1, 3, 2] {
+            let all: Vec<_> = (0..count).map(|n| record(n, 1, 100)).collect();
+            let mut batch = records::build(&all, None).to_vec();
+            batch[..8].copy_from_slice(&next.to_be_bytes());
+            before.extend(batch);
+            next += count as i64;
+            ends.push(before.len());
+        }
+        let reached = |path: &str, before: &[u8], bytes| {
+            let decayed = Decayed {
+                path: path.into(),
+                before: before.to_vec().into(),
+                bytes,
+            };
+            batches_of(path, &decayed)
+        };
+        let of = |batches: &[(i64, i64)]| Some(((1, 2), batches.to_vec()));
+        assert_eq!(reached(path, &before, 0..1), of(&[(5, 6)]));
+        assert_eq!(reached(path, &before, ends[0]..ends[1]), of(&[(6, 9)]));
+        assert_eq!(
+            reached(path, &before, ends[1] - 1..ends[1] + 1),
+            of(&[(6, 9), (9, 11)])
+        );
+        // Who stands behind what was damaged before cannot be told, and a side file has rows of all.
+        let mut worse = before.clone();
+        worse[ends[0] + 7] ^= 1;
+        assert_eq!(reached(path, &worse, 0..1), None);
+        assert_eq!(reached(&path.replace("log", "seal"), &before, 0..1), None);
+    }
 }

@@ -64,6 +64,16 @@ impl World {
         if let Some(reason) = reasons.next() {
             return Some(reason);
         }
+        let replicas = broker.shards.iter().flat_map(|shard| shard.replicas());
+        let mut kept = replicas.filter_map(|replica| {
+            let first = replica.tail.front()?;
+            (first.row.next <= replica.log_start).then_some(replica.id)
+        });
+        if let Some(id) = kept.next() {
+            return Some(format!(
+                "{id:?} keeps a batch that its log start has passed"
+            ));
+        }
         let waiting = broker.inboxes.iter().any(|inbox| !inbox.is_empty());
         let under_way = |event: &Event| {
             let happens = matches!(event, Event::Disk { .. } | Event::Work { .. });
