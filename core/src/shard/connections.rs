@@ -502,7 +502,8 @@ impl Shard {
             if matches!(held, Held::Request) && !decodes {
                 // Requests that waited for that room are decoded now.
                 let most_ms = self.config.limits.pressed_stall_ms;
-                self.pressed_until = Some(now.mono.plus_millis(most_ms));
+                let again = now.mono.plus_millis(most_ms);
+                self.pressed_until.get_or_insert(again);
                 continue;
             }
             while self.pool_of(held).is_pressed() && self.give_up_stalled(now, held, out) {

@@ -1,0 +1,189 @@
+//! Who stands still is given up in time, and not before.
+
+use super::*;
+
+#[test]
+fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_others() {
+    let mut world = World::start(1);
+    world.topic("a", 100);
+    world.unread = true;
+    for conn in [0, 1] {
+        for _ in 0..10 {
+            world.send(conn, metadata(), LIMITS.request_bytes / 10);
+        }
+        world.pass(10);
+    }
+    assert_eq!(world.shards[0].appetite().request_bytes, 0);
+    // What arrives now is not decoded, through no fault of who sends it.
+    let conn = ConnId(2);
+    let bytes = LIMITS.frame_bytes;
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes }));
+    world.pass(LIMITS.pressed_stall_ms - 11);
+    assert_eq!(world.closes, []);
+    world.pass(1);
+    let given_up = [0, 1].map(|conn| (ConnId(conn), CloseReason::StalledReader));
+    assert_eq!(world.closes, given_up[..1], "no more than needed");
+    assert!(world.shards[0].appetite().request_bytes > 0);
+    // A request that stands still although it could be decoded is its client's fault.
+    world.pass(LIMITS.pressed_stall_ms);
+    assert_eq!(
+        world.closes.last(),
+        Some(&(conn, CloseReason::StalledRequest))
+    );
+}
+
+#[test]
+fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let wait = |world: &mut World, millis: u64, conn: u64, why: CloseReason| {
+        world.pass(millis - 1);
+        assert_eq!(world.closes, [], "{why:?}");
+        world.pass(1);
+        assert_eq!(world.closes.pop(), Some((ConnId(conn), why)));
+    };
+    world
+        .inputs
+        .push_back((0, Input::Hangup { conn: ConnId(0) }));
+    world.run();
+    // A parked fetch is no sign of life (field case 39).
+    world.send(1, Request::Fetch(fetch("a", &[0], 1_000, i32::MAX)), 100);
+    world.run();
+    wait(&mut world, LIMITS.idle_ms, 1, CloseReason::Idle);
+    let receiving = |conn, bytes| {
+        (
+            0,
+            Input::Receiving {
+                conn: ConnId(conn),
+                bytes,
+            },
+        )
+    };
+    world
+        .inputs
+        .push_back((0, Input::Connect { conn: ConnId(2) }));
+    for bytes in [5, 10, 15] {
+        world.inputs.push_back(receiving(2, bytes));
+        world.run();
+        world.pass(LIMITS.stalled_request_ms - 1);
+    }
+    assert_eq!(world.closes, [], "it moves");
+    world.pass(1);
+    let stalled = CloseReason::StalledRequest;
+    assert_eq!(world.closes.pop(), Some((ConnId(2), stalled)));
+    world.unread = true;
+    world.send(3, metadata(), 100);
+    world.run();
+    let stalled = CloseReason::StalledReader;
+    wait(&mut world, LIMITS.stalled_reader_ms, 3, stalled);
+    assert_eq!(world.held(), 0);
+}
+
+/// SIGSTOP, or a machine that was suspended: nobody could be heard meanwhile.
+#[test]
+fn a_shard_that_was_stopped_hears_its_clients_before_it_gives_them_up() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let connected = |conn| (0, Input::Connect { conn: ConnId(conn) });
+    let receiving = |conn, bytes| {
+        let conn = ConnId(conn);
+        (0, Input::Receiving { conn, bytes })
+    };
+    for conn in [1, 2] {
+        world.inputs.push_back(connected(conn));
+        world.inputs.push_back(receiving(conn, 5));
+    }
+    world.unread = true;
+    for conn in [3, 4] {
+        world.send(conn, metadata(), 100);
+    }
+    world.run();
+    let bytes = world.answers.pop().expect("an answer").2.held_bytes();
+    world.stop_for(LIMITS.stalled_request_ms + 500);
+    assert_eq!(world.closes, [], "the sockets have not been looked at");
+    // Those that went on meanwhile are heard, and the others given up soon.
+    world.inputs.push_back(receiving(1, 10));
+    let conn = ConnId(3);
+    world.inputs.push_back((0, Input::Sent { conn, bytes }));
+    world.run();
+    world.pass(2_000);
+    let mut closed: Vec<ConnId> = world.closes.iter().map(|row| row.0).collect();
+    closed.sort();
+    assert_eq!(closed, [ConnId(2), ConnId(4)]);
+}
+
+/// A shard that is only slow is late again and again.
+#[test]
+fn a_shard_whose_turns_are_always_late_gives_up_who_stalls() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let conn = ConnId(1);
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    world.run();
+    for _ in 0..4 {
+        world.stop_for(LIMITS.stalled_request_ms / 3);
+    }
+    let mut turns = 0;
+    while world.closes.is_empty() && turns < 20 {
+        world.stop_for(7_000);
+        turns += 1;
+    }
+    assert_eq!(world.closes, [(conn, CloseReason::StalledRequest)]);
+    assert!(turns <= 2, "{turns} late turns");
+}
+
+/// Work left for the next turn is due at once, and that turn is not late for it.
+#[test]
+fn a_shard_with_more_work_than_a_turn_takes_gives_up_who_stalls_in_time() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let conn = ConnId(1);
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    world.run();
+    world.pass(LIMITS.stalled_request_ms - 500);
+    let fetch = || Request::Fetch(fetch("a", &[0], 1_000, 250));
+    for other in 0..10_000 {
+        world.send(10 + other, fetch(), 10);
+        world.send(10 + other, find_coordinator(), 10);
+    }
+    world.run();
+    let asked = world.answers.len();
+    world.pass(250);
+    assert_eq!(world.answers.len() - asked, 20_000, "all at one time");
+    world.pass(249);
+    assert_eq!(world.closes, []);
+    world.pass(1);
+    assert_eq!(world.closes, [(conn, CloseReason::StalledRequest)]);
+}
+
+#[test]
+fn stalled_requests_give_way_when_there_is_no_room_for_others() {
+    let mut world = World::start(1);
+    for conn in 0..8 {
+        let conn = ConnId(conn);
+        world.inputs.push_back((0, Input::Connect { conn }));
+        let bytes = LIMITS.frame_bytes / 8;
+        world
+            .inputs
+            .push_back((0, Input::Receiving { conn, bytes }));
+        world.pass(10);
+    }
+    assert_eq!(world.shards[0].appetite().frame_bytes, 0);
+    world.pass(LIMITS.pressed_stall_ms);
+    let closed: Vec<ConnId> = world.closes.iter().map(|row| row.0).collect();
+    assert_eq!(
+        closed,
+        [ConnId(0)],
+        "the longest stalled, and no more than needed"
+    );
+    assert!(world.shards[0].appetite().frame_bytes > 0);
+}
