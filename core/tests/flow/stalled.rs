@@ -15,12 +15,7 @@ fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_oth
     }
     assert_eq!(world.shards[0].appetite().request_bytes, 0);
     // What arrives now is not decoded, through no fault of who sends it.
-    let conn = ConnId(2);
-    let bytes = LIMITS.frame_bytes;
-    world.inputs.push_back((0, Input::Connect { conn }));
-    world
-        .inputs
-        .push_back((0, Input::Receiving { conn, bytes }));
+    let conn = begins_a_request(&mut world, 2, LIMITS.frame_bytes);
     world.pass(LIMITS.pressed_stall_ms - 11);
     assert_eq!(world.closes, []);
     world.pass(1);
@@ -115,16 +110,22 @@ fn a_shard_that_was_stopped_hears_its_clients_before_it_gives_them_up() {
     assert_eq!(closed, [ConnId(2), ConnId(4)]);
 }
 
+/// A client connects, and so much of a request of it arrives.
+fn begins_a_request(world: &mut World, conn: u64, bytes: u64) -> ConnId {
+    let conn = ConnId(conn);
+    world.inputs.push_back((0, Input::Connect { conn }));
+    world
+        .inputs
+        .push_back((0, Input::Receiving { conn, bytes }));
+    conn
+}
+
 /// A shard that is only slow is late again and again.
 #[test]
 fn a_shard_whose_turns_are_always_late_gives_up_who_stalls() {
     let mut world = World::start(1);
     world.topic("a", 1);
-    let conn = ConnId(1);
-    world.inputs.push_back((0, Input::Connect { conn }));
-    world
-        .inputs
-        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    let conn = begins_a_request(&mut world, 1, 5);
     world.run();
     for _ in 0..4 {
         world.stop_for(LIMITS.stalled_request_ms / 3);
@@ -143,11 +144,7 @@ fn a_shard_whose_turns_are_always_late_gives_up_who_stalls() {
 fn a_shard_with_more_work_than_a_turn_takes_gives_up_who_stalls_in_time() {
     let mut world = World::start(1);
     world.topic("a", 1);
-    let conn = ConnId(1);
-    world.inputs.push_back((0, Input::Connect { conn }));
-    world
-        .inputs
-        .push_back((0, Input::Receiving { conn, bytes: 5 }));
+    let conn = begins_a_request(&mut world, 1, 5);
     world.run();
     world.pass(LIMITS.stalled_request_ms - 500);
     let fetch = || Request::Fetch(fetch("a", &[0], 1_000, 250));
@@ -169,12 +166,7 @@ fn a_shard_with_more_work_than_a_turn_takes_gives_up_who_stalls_in_time() {
 fn stalled_requests_give_way_when_there_is_no_room_for_others() {
     let mut world = World::start(1);
     for conn in 0..8 {
-        let conn = ConnId(conn);
-        world.inputs.push_back((0, Input::Connect { conn }));
-        let bytes = LIMITS.frame_bytes / 8;
-        world
-            .inputs
-            .push_back((0, Input::Receiving { conn, bytes }));
+        begins_a_request(&mut world, conn, LIMITS.frame_bytes / 8);
         world.pass(10);
     }
     assert_eq!(world.shards[0].appetite().frame_bytes, 0);
