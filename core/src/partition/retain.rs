@@ -37,7 +37,7 @@ impl Replica {
     /// it): the log then starts at its end, and offsets go on. Nothing above the high watermark goes.
     ///
     /// A segment's age counts from its largest timestamp, held between the times when its first and
-    /// its last batch were appended: a producer whose clock is wrong, or that brings in old records,
+    /// its last batch were appended (and at most `segment.ms` before the last): a producer whose clock is wrong, or that brings in old records,
     /// neither has them deleted at once nor keeps them for ever. Kafka has the first half of this only
     /// as a bound on what it accepts (KIP-937), and where a topic lifts that bound
     /// (`message.timestamp.after.max.ms`) a stamp ten days ahead keeps its segment ten days longer, and
