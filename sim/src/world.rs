@@ -114,6 +114,8 @@ struct Broker {
     lent: Vec<Option<ConnId>>,
     /// Operations that a fault made fail, by who asked for them: a shard may halt for its own.
     failed: Vec<(usize, DiskRequest)>,
+    /// Side files that were read, by who asked for them, until their rows are judged.
+    rows_given: Vec<(usize, String)>,
     /// Partitions move to other shards, and how many shards are over since all have moved.
     moving: bool,
     over: usize,
@@ -154,6 +156,8 @@ pub struct World {
     starts_since: Option<u64>,
     /// Files that a fault took away.
     lost: BTreeSet<String>,
+    /// Files that decayed, and that a write meant for another one has reached.
+    changed: BTreeSet<String>,
     rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
@@ -246,6 +250,7 @@ impl World {
             troubles: Troubles::default(),
             starts_since: None,
             lost: BTreeSet::new(),
+            changed: BTreeSet::new(),
             rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
@@ -473,6 +478,7 @@ impl World {
         }
         self.carry_out(shard, out);
         self.close_damage(shard);
+        self.look_at_rows(shard);
         self.look_at_waiting_links(shard);
         self.look_at_ending();
     }
@@ -624,6 +630,7 @@ mod links;
 mod monitor;
 mod prompt;
 mod rest;
+mod rows;
 mod stopping;
 mod traced;
 mod troubles;

@@ -39,6 +39,7 @@ impl World {
             conns: BTreeMap::new(),
             lent: vec![None; count],
             failed: Vec::new(),
+            rows_given: Vec::new(),
             moving: false,
             over: 0,
             stopping: false,

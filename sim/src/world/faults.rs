@@ -215,6 +215,9 @@ impl World {
         };
         let path = &decayed.path;
         self.trace_damage(path);
+        if fault.kind != FaultKind::SealRot {
+            self.changed.insert(path.to_string());
+        }
         match batches_of(path, &decayed) {
             Some((part, batches)) => batches
                 .into_iter()
@@ -252,7 +255,9 @@ impl World {
         for path in std::mem::take(&mut self.disk.damaged) {
             self.trace_damage(&path);
             self.note_damage(&path);
+            self.changed.insert(path);
         }
+        self.note_rows(shard, &op.request, &result);
         self.deliver(shard, Input::Disk { op: op.op, result });
     }
 }
