@@ -56,7 +56,7 @@ pub(super) struct Link {
     told_leaving: bool,
     told: usize,
     /// Its next request waits for room in its pool.
-    blocked: bool,
+    pub(super) blocked: bool,
     /// It is not read, as no more bytes may arrive.
     starved: bool,
     /// Bytes to the broker, and to the client, vanish.

@@ -5,9 +5,11 @@ use seedlog_core::shard::Shard;
 
 use super::clients::ANSWERED_WITHIN_US;
 use super::faults::part_of;
+use super::links::Link;
 use super::{Event, World};
 use crate::check::history::Part;
 use crate::load::answered::SLOW_US;
+use crate::load::client::Client;
 use crate::load::ops::Op;
 
 impl World {
@@ -127,19 +129,36 @@ impl World {
     }
 
     /// A call that writes waits for room where the disk takes nothing, as long as the broker lets any call
-    /// wait; others of its connection wait behind it.
+    /// wait; others of its connection wait behind it. What waits holds room: a connection that is not read
+    /// for want of it may wait for another client's.
     fn waits_for_room(&self, number: usize) -> u64 {
-        let reads = |op: &Op| matches!(op, Op::Fetch { .. } | Op::Audit { .. });
-        let mut writes = self.clients[number]
-            .waiting
-            .iter()
-            .filter(|it| !reads(&it.op));
-        let waits = writes.any(|it| self.troubles.writes_since(it.sent_us, self.now_us));
+        let mut waits = self.writes_wait(&self.clients[number]);
+        if let Some(link) = self.link_of(number).filter(|link| link.blocked) {
+            let others = (0..self.clients.len()).filter(|other| {
+                let other = self.link_of(*other);
+                other.is_some_and(|other| other.shard == link.shard)
+            });
+            waits |= others
+                .map(|other| &self.clients[other])
+                .any(|other| self.writes_wait(other));
+        }
         if waits {
             SLOW_US
         } else {
             0
         }
+    }
+
+    /// A call of this client's that writes waits, and the disk has taken nothing meanwhile.
+    fn writes_wait(&self, client: &Client) -> bool {
+        let reads = |op: &Op| matches!(op, Op::Fetch { .. } | Op::Audit { .. });
+        let mut writes = client.waiting.iter().filter(|it| !reads(&it.op));
+        writes.any(|it| self.troubles.writes_since(it.sent_us, self.now_us))
+    }
+
+    fn link_of(&self, number: usize) -> Option<&Link> {
+        let conn = self.clients[number].conn?;
+        self.broker.as_ref()?.conns.get(&conn)
     }
 
     /// A client has waited: too long, unless the world stood still meanwhile. Then it gives up.
