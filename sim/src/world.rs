@@ -477,6 +477,10 @@ impl World {
             self.mark("parked-duplicate");
         }
         self.carry_out(shard, out);
+        self.look_after_turn(shard);
+    }
+
+    fn look_after_turn(&mut self, shard: usize) {
         self.close_damage(shard);
         self.look_at_rows(shard);
         self.look_at_waiting_links(shard);
