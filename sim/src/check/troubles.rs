@@ -1,7 +1,7 @@
 //! What the plan's faults reach: which stored ranges are damaged, and when the disk refused, read wrongly
 //! or stood still. An answer is excused by what overlaps it, and by nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::Part;
 
@@ -17,6 +17,9 @@ pub struct Troubles {
     reads: Vec<u64>,
     /// Offsets of which stored bytes were changed: from the first up to the second.
     damaged: BTreeMap<Part, Vec<(i64, i64)>>,
+    /// Segments whose rows were damaged under the process that runs now, by their base. It may have read
+    /// them before, and append to them still.
+    under_process: BTreeSet<(Part, i64)>,
     /// The whole broker stood still, or did not serve yet, from the first until the second: none of them
     /// overlap for one reason.
     still: Vec<(u64, u64)>,
@@ -38,11 +41,22 @@ impl Troubles {
         self.damaged.entry(part).or_default().push((from, to));
     }
 
-    /// A segment was damaged whose end is not known: nobody serves it now; or its rows were, and what is
-    /// still to come to it is lost with the rest. It ends where another one begins, and at the next start
-    /// where that says.
+    /// A segment was damaged whose end is not known: nobody serves it now. It ends where another one
+    /// begins, and at the next start where that says.
     pub fn damage_open(&mut self, part: Part, base: i64) {
         self.damage(part, (base, i64::MAX));
+    }
+
+    /// A segment's rows were damaged under a process that runs: what is still to come to it is lost with
+    /// the rest. It ends where another one begins, and at the start of another process where that says.
+    pub fn damage_rows(&mut self, part: Part, base: i64) {
+        self.damage_open(part, base);
+        self.under_process.insert((part, base));
+    }
+
+    /// A process starts: what it reads is as damaged as it is now.
+    pub fn process_starts(&mut self) {
+        self.under_process.clear();
     }
 
     /// Partitions with such a segment.
@@ -60,18 +74,22 @@ impl Troubles {
         }
     }
 
-    /// A start knows where its segments end, and adds nothing to them: `end` by the segment's base. One that
-    /// it does not know is not read.
+    /// A start knows where its segments end, and adds nothing to those that it found damaged: `end` by the
+    /// segment's base. One that it does not know is not read.
     pub fn settle(&mut self, part: Part, end: impl Fn(i64) -> Option<i64>) {
+        let under_process = &self.under_process;
         let open = self.damaged.entry(part).or_default().iter_mut();
         for (from, to) in open.filter(|(_, to)| *to == i64::MAX) {
-            *to = end(*from).unwrap_or(*from);
+            if !under_process.contains(&(part, *from)) {
+                *to = end(*from).unwrap_or(*from);
+            }
         }
     }
 
     /// The topic is gone, and what was damaged with it.
     pub fn forget(&mut self, topic: usize) {
         self.damaged.retain(|(of, _), _| *of != topic);
+        self.under_process.retain(|((of, _), _)| *of != topic);
     }
 
     /// The broker stands still from then until then, or did.
@@ -138,6 +156,13 @@ mod tests {
         troubles.settle((0, 3), |base| (base == 30).then_some(33));
         assert!(troubles.is_damaged((0, 3), 32) && !troubles.is_damaged((0, 3), 33));
         assert!(!troubles.is_damaged((0, 3), 50));
+        // Rows damaged after a start had read them: that start goes on with the segment, the next does not.
+        troubles.damage_rows((0, 3), 60);
+        troubles.settle((0, 3), |_| Some(63));
+        assert!(troubles.is_damaged((0, 3), 65));
+        troubles.process_starts();
+        troubles.settle((0, 3), |_| Some(66));
+        assert!(troubles.is_damaged((0, 3), 65) && !troubles.is_damaged((0, 3), 66));
         troubles.damage_open((0, 1), 30);
         troubles.close((0, 1), &[30]);
         assert_eq!(troubles.open().collect::<Vec<_>>(), [(0, 1)]);

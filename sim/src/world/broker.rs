@@ -27,6 +27,7 @@ impl World {
             });
         self.history.life = self.life;
         self.starts_since = Some(self.now_us);
+        self.troubles.process_starts();
         let running = shards_to_run(self.wanted, &self.disk);
         let count = usize::from(running);
         let mut seeds = Choices::new(self.plan.seed, "incarnation", self.life);

@@ -25,14 +25,18 @@ impl World {
         let served = self.broker.iter().flat_map(|broker| &broker.shards);
         let served = served.filter(|shard| shard.is_ready());
         let mut all = served.flat_map(Shard::replicas);
+        let rows = name.ends_with(".seal");
         let Some(replica) = all.find(|replica| replica.dir == dir) else {
-            return self.troubles.damage_open(part, from);
+            return match rows && self.broker.is_some() {
+                true => self.troubles.damage_rows(part, from),
+                false => self.troubles.damage_open(part, from),
+            };
         };
         // The last one may be written to at this time.
         let last = replica.segments.last().is_none_or(|it| it.base == from);
         let segment = replica.segments.iter().find(|it| it.base == from);
-        match (segment, name.ends_with(".seal") && last) {
-            (_, true) => self.troubles.damage_open(part, from),
+        match (segment, rows && last) {
+            (_, true) => self.troubles.damage_rows(part, from),
             (Some(segment), _) if !last => self.troubles.damage(part, (from, segment.end)),
             _ => self.troubles.damage(part, (from, replica.log_end)),
         }
