@@ -166,6 +166,10 @@ impl Monitor {
         for marks in marks.filter(|marks| marks.loose && marks.is_of(of)) {
             marks.before = marks.before.max(marks.watermark);
             marks.watermark = marks.watermark.min(marks.durable);
+            // Nor is it there for a Fetch that comes before the partition is seen again.
+            for (_, watermark) in &mut marks.moves {
+                *watermark = (*watermark).min(marks.durable);
+            }
         }
     }
 }
@@ -173,6 +177,7 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seedlog_core::ids::Uuid;
 
     #[test]
     fn a_record_is_visible_from_when_the_watermark_passed_it() {
@@ -202,5 +207,17 @@ mod tests {
         }
         marks.note_watermark(40 + REMEMBERED_US + 1, 10);
         assert_eq!(marks.moves.front(), Some(&(40, 9)));
+        // What was never synced is gone with the power; a Fetch after that waits for what comes again.
+        (marks.loose, marks.durable, marks.watermark) = (true, 7, 10);
+        let id = PartitionId {
+            topic: Uuid([1; 16]),
+            index: 0,
+        };
+        let mut monitor = Monitor::default();
+        monitor.marks.insert(id, marks);
+        assert_eq!(monitor.visible(id, 7, 9_000_000), Some(9_000_000));
+        monitor.rewind(None);
+        assert_eq!(monitor.visible(id, 7, 9_000_000), None);
+        assert_eq!(monitor.visible(id, 6, 9_000_000), Some(9_000_000));
     }
 }
