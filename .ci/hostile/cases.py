@@ -115,6 +115,39 @@ def unread(connections, each):
     return case
 
 
+def behind_unread(broker, full):
+    """Produces of 6 MiB behind answers that nobody reads: 24 of them fill the pool of requests, and who
+    holds it so is closed for the next one's sake."""
+    data = batch([bytes(6 * MIB)])
+    made = [connect(broker.port) for _ in range(24)]
+    for connection in made:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+        # More than the sockets take, and far less than the pool of answers has.
+        connection.sendall(fetch(1, "large", range(6), 7 * MIB, 500))
+        time.sleep(0.05)
+
+    def attack(connection):
+        try:
+            connection.sendall(produce(2, "large", data, 1))
+        except OSError:
+            pass
+    for sender in [in_background(lambda c=connection: attack(c)) for connection in made]:
+        sender.join(20)
+        assert not sender.is_alive(), "the broker does not take the 6 MiB"
+    time.sleep(3)
+    shut = 0
+    for connection in made:
+        told = []
+        try:
+            while len(told) < 2:
+                told.append(answer(connection)[0])
+        except (EOFError, ConnectionError):
+            shut += 1
+        connection.close()
+    assert shut > 0, "all are still served: nobody needed the room"
+    return f"{shut} of {len(made)} closed for the room that they held"
+
+
 def one_byte_elements(broker, full):
     asks = arrays_of_one_byte(4 * MIB)
     made = []

@@ -30,6 +30,8 @@ CASES = {
     "packed": (cases.packed, 256, ORDINARY),
     "unread-one": (cases.unread(1, 100), 256, ORDINARY),
     "unread-many": (cases.unread(100, 1), 256, ORDINARY),
+    # 160 MiB of requests, and what the fetches hold.
+    "behind-unread": (cases.behind_unread, 384, ORDINARY),
     "one-byte-elements": (cases.one_byte_elements, 64, ORDINARY),
     "announced": (cases.announced, 256, ORDINARY),
     "idle": (cases.idle, 128, ORDINARY),
