@@ -18,6 +18,11 @@ pub struct Limits {
     pub produce_bytes: u64,
     /// The same for all other requests, so that they go on while produces wait. 32 MiB for the broker.
     pub request_bytes: u64,
+    /// Fetches that wait for records, as requests in memory, in bytes: apart from requests that are
+    /// worked on, which would wait for room until somebody else's records come. Beyond this the one that
+    /// has waited longest is answered with what there is. 128 MiB for the broker. Kafka's purgatory has no
+    /// such bound.
+    pub parked_bytes: u64,
     /// Bytes of requests that have arrived and are not decoded yet, unfinished ones among them.
     /// 128 MiB for the broker. Kafka counts these in `queued.max.request.bytes`.
     pub frame_bytes: u64,
@@ -69,6 +74,7 @@ impl Limits {
         request_max_bytes: 100 << 20,
         produce_bytes: 128 << 20,
         request_bytes: 32 << 20,
+        parked_bytes: 128 << 20,
         frame_bytes: 128 << 20,
         fetch_bytes: 128 << 20,
         reply_bytes: 32 << 20,
@@ -86,11 +92,12 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 18] {
+    pub fn list(&self) -> [(&'static str, u64); 19] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
             ("queued.max.other.request.bytes", self.request_bytes),
+            ("queued.max.parked.fetch.bytes", self.parked_bytes),
             ("queued.max.frame.bytes", self.frame_bytes),
             ("queued.max.fetch.response.bytes", self.fetch_bytes),
             ("queued.max.other.response.bytes", self.reply_bytes),
@@ -124,6 +131,7 @@ impl Limits {
         Limits {
             produce_bytes: self.produce_bytes / shards,
             request_bytes: self.request_bytes / shards,
+            parked_bytes: self.parked_bytes / shards,
             frame_bytes: self.frame_bytes / shards,
             fetch_bytes: self.fetch_bytes / shards,
             reply_bytes: self.reply_bytes / shards,

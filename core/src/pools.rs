@@ -59,6 +59,8 @@ pub struct Pools {
     pub produces: Pool,
     /// All other requests.
     pub requests: Pool,
+    /// Fetches that wait for records.
+    pub parked: Pool,
     /// Records on their way to consumers.
     pub fetches: Pool,
     /// All other answers on their way to clients.
@@ -72,6 +74,7 @@ impl Pools {
             frames: Pool::new(limits.frame_bytes),
             produces: Pool::new(limits.produce_bytes),
             requests: Pool::new(limits.request_bytes),
+            parked: Pool::new(limits.parked_bytes),
             fetches: Pool::new(limits.fetch_bytes),
             replies: Pool::new(limits.reply_bytes),
         }

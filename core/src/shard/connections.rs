@@ -80,11 +80,16 @@ impl Conn {
             Held::Request => (self.receiving > 0).then_some(self.received_at),
             Held::Answer(lane) => (self.unsent[lane] > 0).then_some(self.sent_at),
             Held::Waiting { produce } => {
-                let mut waiting = self.waiting.iter();
-                let holds = waiting.any(|(_, request, _)| is_produce(request) == produce);
-                (holds && self.unsent() > 0).then_some(self.sent_at)
+                let stalled = self.has_waiting(produce) && self.unsent() > 0;
+                stalled.then_some(self.sent_at)
             }
         }
+    }
+
+    /// A call of this kind waits for others of the connection.
+    pub(super) fn has_waiting(&self, produce: bool) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|(_, request, _)| is_produce(request) == produce)
     }
 
     /// When it is given up if nothing moves until then, and why.
@@ -175,13 +180,16 @@ impl Shard {
         assert_eq!(replies, self.pools.replies.held(), "answers are miscounted");
         let waiting = rows().flat_map(|row| &row.waiting);
         let waiting = waiting.map(|(_, request, held)| (is_produce(request), *held));
-        let calls = self.calls.values().map(|call| (call.produce, call.held));
+        let calls = self.calls.iter();
+        let calls = calls.filter(|(token, _)| !self.parked.contains(**token));
+        let calls = calls.map(|(_, call)| (call.produce, call.held));
         let mut sums = [0; 2];
         for (produce, held) in waiting.chain(calls) {
             sums[usize::from(!produce)] += held;
         }
         let held = [self.pools.produces.held(), self.pools.requests.held()];
         assert_eq!(sums, held, "requests are miscounted");
+        self.check_parked();
     }
 
     /// The pool that a request of this kind is charged to.
@@ -210,6 +218,7 @@ impl Shard {
         row.heard_at = now.mono;
         let produce = is_produce(&request);
         row.waiting.push_back((call, request, held));
+        self.parked.queued_behind(&row.open);
         self.request_pool(produce).take(held);
         self.list(conn);
     }
@@ -493,6 +502,7 @@ impl Shard {
 
     /// A pool that is nearly used up: whoever holds some of it and has not moved for long lets go.
     fn relieve(&mut self, now: Now, out: &mut Effects) {
+        self.let_pass(now, out);
         if self.pressed_until.is_some_and(|at| at > now.mono) {
             return;
         }

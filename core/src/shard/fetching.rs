@@ -169,6 +169,7 @@ impl Shard {
         // Parked: what was read is read again when it is wanted, and not held meanwhile.
         fetch.layout.drop_records();
         self.pools.fetches.give(std::mem::take(&mut fetch.reserved));
+        self.park(now, token, out);
     }
 
     /// Something a parked fetch waits for has moved.

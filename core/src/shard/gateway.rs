@@ -157,6 +157,7 @@ impl Shard {
     /// Remove a call; what it holds besides its request is given back.
     fn end_call(&mut self, token: u64, out: &mut Effects) -> Option<Call> {
         self.drop_deadline(token);
+        self.unpark(token);
         let mut call = self.calls.remove(&token)?;
         if let Some(row) = self.conns.get_mut(&call.conn) {
             row.open.remove(&token);

@@ -20,6 +20,7 @@ mod journaling;
 mod ledger;
 mod lookups;
 mod message;
+mod parked;
 mod parts;
 mod produce;
 mod reads;
@@ -54,6 +55,7 @@ use intake::Intake;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
 use lookups::{Looking, Lookup};
+use parked::Parked;
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
 use stopping::Stopping;
@@ -131,6 +133,8 @@ pub struct Shard {
     ledger: Option<Ledger>,
     /// What clients make this shard hold.
     pools: Pools,
+    /// Fetches that wait for records.
+    parked: Parked,
     conns: BTreeMap<ConnId, Conn>,
     runnable: Runnable,
     /// When each connection is looked at, to see whether it is stalled or idle.
@@ -191,6 +195,7 @@ impl Shard {
             ledger,
             pools,
             conns: BTreeMap::new(),
+            parked: Parked::default(),
             runnable: Runnable::default(),
             conn_deadlines: BTreeSet::new(),
             pressed_until: None,

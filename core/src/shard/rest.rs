@@ -15,6 +15,7 @@ impl Shard {
             ("frames", pools.frames),
             ("produces", pools.produces),
             ("requests", pools.requests),
+            ("parked fetches", pools.parked),
             ("fetches", pools.fetches),
             ("replies", pools.replies),
         ];

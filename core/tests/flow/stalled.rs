@@ -149,8 +149,8 @@ fn a_shard_with_more_work_than_a_turn_takes_gives_up_who_stalls_in_time() {
     world.pass(LIMITS.stalled_request_ms - 500);
     let fetch = || Request::Fetch(fetch("a", &[0], 1_000, 250));
     for other in 0..10_000 {
-        world.send(10 + other, fetch(), 10);
-        world.send(10 + other, find_coordinator(), 10);
+        world.send(10 + other, fetch(), 1);
+        world.send(10 + other, find_coordinator(), 1);
     }
     world.run();
     let asked = world.answers.len();
