@@ -7,6 +7,7 @@ use std::io::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memory_broker::Broker;
+use seedlog_core::api::Response;
 use seedlog_core::batch::{build_batch, complete, put_varint, verify, BatchSpec, HEAD_LEN};
 
 /// The broker's wall clock at its start, ms.
@@ -214,6 +215,33 @@ fn records_of_an_impossible_time_are_named() {
         let told = strict.send("a/0", batch(attributes, 1, (NOW - 5000, 0), &bytes), true);
         assert_eq!(told.error.code(), 32);
         assert!(told.error_message.is_some());
+    }
+}
+
+/// A request's answer names so many records in all, however many partitions it has, and is counted by
+/// what it says.
+#[test]
+fn an_answer_that_names_records_stays_small_and_is_counted() {
+    let mut broker = with_topic("");
+    broker.verb("topic b partitions=4");
+    let late = vec![NOW + 7_200_000; 1_500];
+    let batch = batch(0, 1_500, (late[0], 0), &records(&late, 1));
+    for (topic, partitions, named) in [("a", 1, 1_000), ("b", 4, 250)] {
+        let response = broker.send_to_all(topic, partitions, &batch);
+        let held = response.held_bytes();
+        let Response::Produce(told) = response else {
+            panic!("{response:?}");
+        };
+        let told = &told.topics[0].1;
+        let errors: Vec<usize> = told.iter().map(|part| part.record_errors.len()).collect();
+        assert_eq!(errors, vec![named; partitions as usize]);
+        let texts = told.iter().flat_map(|part| &part.record_errors);
+        let texts: usize = texts.flat_map(|(_, why)| why).map(String::len).sum();
+        assert!(
+            held > texts as u64 + 32_000,
+            "{held} for {texts} bytes of texts"
+        );
+        assert!(held < 200_000, "{held}");
     }
 }
 

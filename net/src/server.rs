@@ -42,6 +42,10 @@ struct Slot {
 
 /// Bytes of memory that an element of a decoded request is charged with, beside its frame.
 const ITEM_BYTES: u64 = 96;
+
+/// An ApiVersions waits behind no more calls than this: its answer is made at once, and charged to nobody
+/// until its turn comes.
+const HELLOS_MAX: usize = 16;
 /// Frames that are cut out of what arrived before one of them is wanted, and more if they have so many
 /// bytes each: a read may bring thousands of small ones, and each costs memory beside its bytes.
 const FRAMES_AT_ONCE: usize = 16;
@@ -250,7 +254,13 @@ impl Connection {
             // Decoding it tells.
             None => self.bad.as_ref().map(|_| false)?,
         };
+        // ApiVersions is answered here, and its answer kept behind those of calls before it.
+        let hello = self
+            .frames
+            .front()
+            .is_some_and(|it| it.starts_with(&[0, 18]));
         let full = self.slots.len() >= self.limits.calls_per_connection
+            || (hello && self.slots.len() >= HELLOS_MAX)
             || (produce && self.has_produces_enough());
         (!full).then_some(Waiting { produce })
     }

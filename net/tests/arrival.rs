@@ -136,3 +136,26 @@ fn produces_under_way_may_hold_so_much() {
         );
     }
 }
+
+#[test]
+fn few_hellos_wait_behind_other_calls() {
+    let mut server = connection();
+    let stream: Vec<u8> = (1..=100).flat_map(api_versions).collect();
+    server.arrived(&produce(0)).expect("a request");
+    server.arrived(&stream).expect("requests");
+    let call = server.decode().expect("a request").expect("a call").call;
+    let mut heard = 0;
+    while server.waiting().is_some() {
+        server.decode().expect("a request");
+        heard += 1;
+    }
+    assert!((10..20).contains(&heard), "{heard}");
+    assert!(server.has_frame());
+    // They are heard once the call is answered.
+    let topics = Vec::new();
+    server.reply(call, Response::Produce(ProduceResponse { topics }));
+    while server.waiting().is_some() {
+        server.decode().expect("a request");
+    }
+    assert_eq!(answered(&mut server), (0..=100).collect::<Vec<_>>());
+}

@@ -131,6 +131,8 @@ struct Answer {
     pieces: VecDeque<Bytes>,
     /// What the core holds for it and has not been told of.
     held: u64,
+    /// The core knows nothing of it.
+    apart: bool,
 }
 
 /// A client connection.
@@ -142,6 +144,8 @@ pub struct Link {
     intake: Rc<Intake>,
     answers: RefCell<VecDeque<Answer>>,
     unsent: Cell<usize>,
+    /// Of those, bytes of answers that the core knows nothing of.
+    apart: Cell<usize>,
     /// It stands in [`Intake::noted`].
     noted: Cell<bool>,
     /// Nothing more will be read, or can be written.
@@ -220,6 +224,7 @@ pub fn serve(
         intake: intake.clone(),
         answers: RefCell::default(),
         unsent: Cell::new(0),
+        apart: Cell::new(0),
         noted: Cell::new(false),
         ended: Cell::new(false),
         leaving: Cell::new(false),
@@ -285,6 +290,11 @@ impl Link {
         self.unsent.get()
     }
 
+    /// Bytes of them that the core knows nothing of.
+    pub fn unsent_apart(&self) -> usize {
+        self.apart.get()
+    }
+
     /// Queue an answer, for which the core holds so much.
     pub fn answer(&self, pieces: Vec<Bytes>, held: u64) {
         if pieces.is_empty() && held == 0 {
@@ -292,9 +302,14 @@ impl Link {
         }
         let size: usize = pieces.iter().map(Bytes::len).sum();
         self.unsent.set(self.unsent.get() + size);
+        let apart = held == 0;
+        if apart {
+            self.apart.set(self.apart.get() + size);
+        }
         self.answers.borrow_mut().push_back(Answer {
             pieces: pieces.into(),
             held,
+            apart,
         });
     }
 
@@ -347,6 +362,9 @@ impl Link {
                 let taken = piece.len().min(size);
                 piece.advance(taken);
                 size -= taken;
+                if answer.apart {
+                    self.apart.set(self.apart.get() - taken);
+                }
                 let told = answer.held.min(taken as u64);
                 answer.held -= told;
                 sent += told;

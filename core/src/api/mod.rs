@@ -89,7 +89,15 @@ impl Response {
                 };
                 response.topics.iter().map(topic).sum()
             }
-            Response::Produce(response) => elements(&response.topics),
+            Response::Produce(response) => {
+                let parts = response.topics.iter().flat_map(|(_, parts)| parts);
+                let texts = parts.map(|part| {
+                    let named = part.record_errors.iter();
+                    let named = named.map(|(_, why)| ELEMENT_BYTES + text(why));
+                    text(&part.error_message) + named.sum::<u64>()
+                });
+                elements(&response.topics) + texts.sum::<u64>()
+            }
             Response::Fetch(response) => {
                 let parts = response.topics.iter().flat_map(|(_, parts)| parts);
                 let pieces = parts.flat_map(|part| &part.records);

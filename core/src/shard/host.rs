@@ -7,6 +7,7 @@ use super::produce::Batch;
 use super::reads::{ReadFor, ReadRow};
 use super::{Answer, Ask, NeighbourMessage, Part, PartAsk, Shard};
 use crate::api::*;
+use crate::batch::NAMED_MAX;
 use crate::contract::{Effects, Note};
 use crate::error_code::ErrorCode;
 use crate::ids::{PartitionId, ShardId};
@@ -105,10 +106,16 @@ impl Shard {
     }
 
     /// One part of an ask is over; the last one sends the answer.
-    pub(super) fn part_done(&mut self, ask: u64, slot: u32, part: Part, out: &mut Effects) {
+    pub(super) fn part_done(&mut self, ask: u64, slot: u32, mut part: Part, out: &mut Effects) {
         let Some(row) = self.asks.get_mut(&ask) else {
             return;
         };
+        if let Part::Produced(part) = &mut part {
+            // All of a request's partitions together name no more records than one may.
+            let most = NAMED_MAX / (row.remaining + row.parts.len());
+            part.record_errors.truncate(most.max(1));
+            part.record_errors.shrink_to_fit();
+        }
         row.parts.push((slot, part));
         row.remaining -= 1;
         if row.remaining > 0 {

@@ -197,6 +197,17 @@ impl Broker {
         }
     }
 
+    /// Produce these bytes to so many partitions of a topic at once.
+    #[allow(dead_code, reason = "stories speak in verbs")]
+    pub fn send_to_all(&mut self, topic: &str, partitions: i32, records: &Bytes) -> Response {
+        let mut request = produce_of(&format!("{topic}/0"), records.clone(), true);
+        if let Request::Produce(produce) = &mut request {
+            let parts = (0..partitions).map(|index| (index, Some(records.clone())));
+            produce.topics[0].partitions = parts.collect();
+        }
+        self.call(request)
+    }
+
     /// Produce all of these on one connection while no CPU job comes to its end; then those end, the
     /// last one first. Offsets or errors in the order of the batches.
     #[allow(dead_code, reason = "stories speak in verbs")]

@@ -123,6 +123,7 @@ pub(super) const LIMITS: Limits = Limits {
     request_max_bytes: 1 << 20,
     produce_bytes: 8 << 10,
     request_bytes: 1 << 10,
+    parked_bytes: 2 << 10,
     frame_bytes: 8 << 10,
     fetch_bytes: 256 << 10,
     reply_bytes: 32 << 10,
