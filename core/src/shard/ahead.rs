@@ -62,13 +62,15 @@ impl Shard {
         }
     }
 
-    /// A fetch that may not have been looked at yet is over: when it is, nobody is to be woken.
-    pub(super) fn cancelled(&mut self, from: ShardId, token: u64) {
+    /// A fetch that may not have been looked at yet is over: when it is, nobody is to be woken. Nor is
+    /// anything looked up for who is gone.
+    pub(super) fn cancelled(&mut self, from: ShardId, token: u64, out: &mut Effects) {
         for ahead in &mut self.ahead {
             if let Ask::Parts { interest, .. } = &mut ahead.ask {
                 *interest &= (ahead.from, ahead.token) != (from, token);
             }
         }
         self.forget_interest(from, token);
+        self.drop_lookups(from, token, out);
     }
 }

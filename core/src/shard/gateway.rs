@@ -204,8 +204,8 @@ impl Shard {
         self.call_over(call.conn);
     }
 
-    /// The connection is gone. A parked fetch ends; others are worked on, and hold what they hold
-    /// until they are done.
+    /// The connection is gone. A parked fetch ends, lookups that have not begun are left; others are worked
+    /// on, and hold what they hold until they are done.
     pub(super) fn cancel(&mut self, token: u64, out: &mut Effects) {
         let Some(call) = self.calls.get_mut(&token) else {
             return;
@@ -216,6 +216,11 @@ impl Shard {
             if pending == 0 {
                 self.drop_call(token, out);
             }
+            return;
+        }
+        let looks_up = matches!(&call.kind, Kind::Parts { layout, .. } if layout.is_of_offsets());
+        for shard in (0..self.config.shards).filter(|_| looks_up) {
+            self.tell(ShardId(shard), NeighbourMessage::Cancel { token }, out);
         }
     }
 

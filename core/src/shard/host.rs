@@ -28,6 +28,13 @@ pub(super) struct AskRow {
     served: bool,
 }
 
+impl AskRow {
+    /// It is of this call of that shard.
+    pub fn is_of(&self, from: ShardId, token: u64) -> bool {
+        (self.from, self.token) == (from, token)
+    }
+}
+
 /// Something that waits for a partition's high watermark.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {

@@ -1,12 +1,14 @@
 //! ListOffsets: where a partition begins and ends, and which record is the first of a time. That one
 //! may lie in a compressed batch, so the looking is a CPU job.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::reads::{ReadFor, ReadRow};
 use super::{Part, Shard};
 use crate::api::{PartitionOffset, PartitionOffsetQuery};
 use crate::contract::Effects;
 use crate::error_code::ErrorCode;
-use crate::ids::{PartitionId, WorkId};
+use crate::ids::{PartitionId, ShardId, WorkId};
 use crate::partition::Place;
 use crate::time::Now;
 use crate::work::{WorkJob, WorkRequest, WorkResult};
@@ -36,6 +38,40 @@ pub(super) struct Looking {
     base: i64,
     /// Offset after the batch.
     next: i64,
+}
+
+/// Lookups that have not begun. Those who asked take turns: one request may ask for thousands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lookups {
+    /// By ask; none is empty.
+    waiting: BTreeMap<u64, VecDeque<Lookup>>,
+    /// Whose turn it was last.
+    last: u64,
+}
+
+impl Lookups {
+    fn push(&mut self, lookup: Lookup) {
+        let of_ask = self.waiting.entry(lookup.ask);
+        of_ask.or_default().push_back(lookup);
+    }
+
+    fn pop(&mut self) -> Option<Lookup> {
+        let mut later = self.waiting.range(self.last + 1..);
+        let next = later.next().or_else(|| self.waiting.first_key_value());
+        let ask = *next?.0;
+        self.last = ask;
+        let of_ask = self.waiting.get_mut(&ask)?;
+        let lookup = of_ask.pop_front();
+        if of_ask.is_empty() {
+            self.waiting.remove(&ask);
+        }
+        lookup
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
 }
 
 fn offset_part(index: i32, offset: i64, timestamp: i64, leader_epoch: i32) -> Part {
@@ -83,7 +119,7 @@ impl Shard {
             Ok(timestamp) => {
                 let from = replica.log_start;
                 let youngest = query.timestamp == -3;
-                self.lookups.push_back(Lookup {
+                self.lookups.push(Lookup {
                     ask,
                     slot,
                     id,
@@ -98,7 +134,7 @@ impl Shard {
     /// Begin the next lookup that waits, if one may begin. False if none does.
     pub(super) fn start_lookup(&mut self, out: &mut Effects) -> bool {
         let next = match self.looking < LOOKUPS_MAX {
-            true => self.lookups.pop_front(),
+            true => self.lookups.pop(),
             false => None,
         };
         if let Some(lookup) = next {
@@ -106,6 +142,23 @@ impl Shard {
             self.look(lookup, out);
         }
         next.is_some()
+    }
+
+    /// Who asked is gone: what was not begun is not looked up.
+    pub(super) fn drop_lookups(&mut self, from: ShardId, token: u64, out: &mut Effects) {
+        let asks = self.lookups.waiting.keys().copied();
+        let of_call = |ask: &u64| {
+            let row = self.asks.get(ask);
+            row.is_some_and(|row| row.is_of(from, token))
+        };
+        let asks: Vec<u64> = asks.filter(of_call).collect();
+        for ask in asks {
+            for lookup in self.lookups.waiting.remove(&ask).unwrap_or_default() {
+                let index = lookup.id.index as i32;
+                let none = PartitionOffset::none(index, ErrorCode::UnknownServerError);
+                self.part_done(ask, lookup.slot, Part::Offset(none), out);
+            }
+        }
     }
 
     /// Go on with a lookup: into the next batch that may hold the record.
@@ -199,5 +252,37 @@ impl Shard {
     fn looked(&mut self, lookup: Lookup, part: Part, out: &mut Effects) {
         self.looking -= 1;
         self.part_done(lookup.ask, lookup.slot, part, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Uuid;
+
+    #[test]
+    fn who_asked_take_turns() {
+        let mut lookups = Lookups::default();
+        let topic = Uuid([1; 16]);
+        for (ask, count) in [(3, 4), (5, 1), (9, 2)] {
+            for slot in 0..count {
+                lookups.push(Lookup {
+                    ask,
+                    slot,
+                    id: PartitionId { topic, index: 0 },
+                    timestamp: 0,
+                    from: 0,
+                    youngest: false,
+                });
+            }
+        }
+        assert_eq!(lookups.len(), 7);
+        let order = std::iter::from_fn(|| lookups.pop());
+        let order: Vec<(u64, u32)> = order.map(|it| (it.ask, it.slot)).collect();
+        assert_eq!(
+            order,
+            [(3, 0), (5, 0), (9, 0), (3, 1), (9, 1), (3, 2), (3, 3)]
+        );
+        assert_eq!(lookups.len(), 0);
     }
 }

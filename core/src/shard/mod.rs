@@ -54,7 +54,7 @@ use host::AskRow;
 use intake::Intake;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
-use lookups::{Looking, Lookup};
+use lookups::{Looking, Lookups};
 use parked::Parked;
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
@@ -121,7 +121,7 @@ pub struct Shard {
     next_work: u64,
     work: BTreeMap<WorkId, Looking>,
     /// Lookups by time that have not begun, and how many have.
-    lookups: VecDeque<Lookup>,
+    lookups: Lookups,
     looking: usize,
     /// Compressed batches that are being looked into.
     intake: Intake,
@@ -185,7 +185,7 @@ impl Shard {
             ops: BTreeMap::new(),
             next_work: 0,
             work: BTreeMap::new(),
-            lookups: VecDeque::new(),
+            lookups: Lookups::default(),
             looking: 0,
             intake: Intake::default(),
             journal: Journal::new(path, Ring::fresh(0, 0)),
@@ -460,7 +460,7 @@ impl Shard {
             } => self.asked(now, (from, token), metadata, ask, out),
             NeighbourMessage::Answer { token, answer } => self.answered(now, token, answer, out),
             NeighbourMessage::Wake { token } => self.woken(now, token, out),
-            NeighbourMessage::Cancel { token } => self.cancelled(from, token),
+            NeighbourMessage::Cancel { token } => self.cancelled(from, token, out),
             NeighbourMessage::Found => self.journal.stage([], Mark::Founded),
             NeighbourMessage::Opened { fresh, holds } => self.shard_opened(from, fresh, holds, out),
             NeighbourMessage::Published {

@@ -30,6 +30,11 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// It answers a ListOffsets.
+    pub fn is_of_offsets(&self) -> bool {
+        self.shape == Shape::Offsets
+    }
+
     pub fn put(&mut self, slot: u32, part: Part) {
         if let Some(place) = self.slots.get_mut(slot as usize) {
             place.1 = Some(part);

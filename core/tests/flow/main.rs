@@ -53,6 +53,8 @@ struct World {
     now: Now,
     conns: BTreeSet<ConnId>,
     calls: u64,
+    /// CPU jobs that were asked for.
+    jobs: usize,
 }
 
 impl Host for World {
@@ -82,6 +84,7 @@ impl Host for World {
                 false => self.disk_op(shard, op),
             }
         }
+        self.jobs += out.work.len();
         self.inputs.extend(turns::worked(shard, out.work));
         self.inputs.extend(turns::told(shard, out.neighbours));
         for (conn, call, response) in out.replies {
@@ -113,6 +116,7 @@ impl World {
             },
             conns: BTreeSet::new(),
             calls: 0,
+            jobs: 0,
         };
         for shard in 0..shards {
             let config = Config {

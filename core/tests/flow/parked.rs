@@ -1,4 +1,4 @@
-//! Fetches that wait for records keep nobody else waiting.
+//! What waits long, fetches for records and lookups for their turn, keeps nobody else waiting.
 
 use super::*;
 
@@ -69,4 +69,39 @@ fn a_fetch_that_waits_gives_way_to_calls_behind_it_that_fill_a_pool() {
     world.run();
     assert!(world.answer(call).is_some());
     assert_eq!(world.held(), before);
+}
+
+#[test]
+fn lookups_of_who_is_gone_are_left() {
+    for shards in [1, 2] {
+        let mut world = World::start(shards);
+        let partitions = 100;
+        world.topic("a", partitions);
+        for index in 0..partitions {
+            world.ask(0, produce("a", index, -1, batch(10)));
+        }
+        let (held, jobs) = (world.held(), world.jobs);
+        let of_time = |index| PartitionOffsetQuery {
+            index,
+            current_leader_epoch: -1,
+            timestamp: 5,
+        };
+        let request = ListOffsetsRequest {
+            topics: vec![(named("a"), (0..partitions).map(of_time).collect())],
+            timeout_ms: -1,
+            isolation: 0,
+        };
+        let asked = world.send(1, Request::ListOffsets(request.clone()), 1_000);
+        world.run();
+        assert!(world.answer(asked).is_some());
+        assert_eq!(world.jobs - jobs, partitions as usize, "one for each");
+        let jobs = world.jobs;
+        world.send(1, Request::ListOffsets(request), 1_000);
+        let (shard, conn) = (1 % usize::from(shards), ConnId(1));
+        world.inputs.push_back((shard, Input::Hangup { conn }));
+        world.run();
+        let begun = world.jobs - jobs;
+        assert!((1..=40).contains(&begun), "{begun} of {partitions}");
+        assert_eq!(world.held(), held);
+    }
 }
