@@ -107,7 +107,7 @@ pub struct TopicFetch {
 pub struct PartitionFetch {
     /// Partition index.
     pub index: i32,
-    /// The client's view of the leader epoch; -1 if unknown.
+    /// The client's view of the leader epoch; negative if unknown.
     pub current_leader_epoch: i32,
     /// First offset wanted.
     pub fetch_offset: i64,

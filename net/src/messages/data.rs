@@ -2,6 +2,7 @@
 
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
+use seedlog_core::error_code::ErrorCode;
 
 use super::since;
 
@@ -121,6 +122,11 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
         topic_ref(c, topic, v >= 13)?;
         c.array(partitions, |c, part| {
             c.i32(&mut part.index)?;
+            if !c.reading() && v <= 5 && part.error == ErrorCode::KafkaStorageError {
+                // Clients of that age do not know it, and take it for a final error
+                // (`KafkaApis.maybeDownConvertStorageError`).
+                part.error = ErrorCode::NotLeaderOrFollower;
+            }
             c.error(&mut part.error)?;
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;

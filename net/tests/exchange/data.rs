@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
 use proptest::option;
 use proptest::prelude::*;
 use seedlog_core::api::*;
+use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::Uuid;
 
 use crate::values::*;
@@ -381,7 +382,11 @@ fn fetched_part(version: i16, part: &PartitionFetched, noise: &Noise) -> fr::Par
     });
     let mut told = fr::PartitionData::default()
         .with_partition_index(part.index)
-        .with_error_code(part.error.code())
+        .with_error_code(match part.error {
+            // Versions that do not know it tell another.
+            ErrorCode::KafkaStorageError if version <= 5 => 6,
+            error => error.code(),
+        })
         .with_high_watermark(part.high_watermark)
         .with_last_stable_offset(part.last_stable_offset)
         .with_aborted_transactions((!noise.flag()).then_some(aborted))
