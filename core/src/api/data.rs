@@ -17,7 +17,7 @@ pub struct TopicRef {
 /// Produce.
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct ProduceRequest {
-    /// Transactional id, if any.
+    /// Transactional id, if any: batches of a transaction are refused with it and without.
     pub transactional_id: Option<String>,
     /// 0, 1 or -1 (all). Others are answered INVALID_REQUIRED_ACKS.
     pub acks: i16,

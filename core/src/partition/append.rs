@@ -324,6 +324,16 @@ pub fn admit_checked(
     })
 }
 
+/// Why these bytes are refused before anything is asked about their partition, as far as they are
+/// looked at then (`ProduceRequest.validateRecords`): not the CRC, nor what a head says beyond them.
+pub fn unfit_at_sight(records: &[u8]) -> Option<ErrorCode> {
+    match parse_head(records) {
+        Ok(head) if head.size != records.len() => Some(ErrorCode::InvalidRecord),
+        Ok(_) | Err(BatchError::BadCounts | BatchError::BadCrc) => None,
+        Err(error) => Some(unfit(error, records).code),
+    }
+}
+
 /// The answer to bytes that are no batch (`ProduceRequest.java`, `ByteBufferLogInputStream.java`).
 fn unfit(error: BatchError, records: &[u8]) -> AppendError {
     use ErrorCode::{CorruptMessage, InvalidRecord};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::asked::{time_refused, told_once, Manner, Once, Topics};
+use super::asked::{is_internal, time_refused, told_once, Manner, Once, Topics};
 use super::{Part, PartAsk, Shard};
 use crate::api::*;
 use crate::error_code::ErrorCode;
@@ -136,14 +136,6 @@ impl Layout {
 /// Partitions of the topics that one Metadata request may create.
 const AUTO_CREATED_PARTITIONS: usize = 1_000;
 
-/// Topics whose records only the broker writes (Kafka's `Topic.INTERNAL_TOPICS`): clients keep them
-/// out of plain listings.
-const INTERNAL_TOPICS: [&str; 3] = [
-    "__consumer_offsets",
-    "__transaction_state",
-    "__share_group_state",
-];
-
 type Asks = Vec<(u32, PartitionId, PartAsk)>;
 
 fn resolve(
@@ -164,6 +156,14 @@ fn resolve(
     match u32::try_from(index) {
         Ok(index) if index < known.partitions => Ok(PartitionId { topic: id, index }),
         _ => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+/// The name of a topic by its name or its id.
+fn name_of<'a>(image: &'a Image, topic: &'a TopicRef) -> &'a str {
+    match image.topics.get(&topic.id) {
+        Some(known) => &known.name,
+        None => &topic.name,
     }
 }
 
@@ -253,6 +253,7 @@ impl Shard {
         let Once { topics, twice } = told_once(shape, topics);
         for (at, (mut topic, parts)) in topics.into_iter().enumerate() {
             let count = parts.len();
+            let internal = is_internal(name_of(image, &topic));
             for (part, (index, ask)) in parts.into_iter().enumerate() {
                 let slot = layout.slots.len() as u32;
                 layout.slots.push((index, None));
@@ -265,7 +266,7 @@ impl Shard {
                     Some(error) => Err(error),
                     None => resolve(image, &topic, manner.by_id, index),
                 };
-                match resolved.and_then(|id| manner.refused(&ask).map_or(Ok(id), Err)) {
+                match resolved.and_then(|id| manner.refused(&ask, internal).map_or(Ok(id), Err)) {
                     Ok(id) => asks.push((slot, id, ask)),
                     Err(error) => layout.put(slot, ask.failed(index, error, None)),
                 }
@@ -357,8 +358,8 @@ impl Shard {
             };
             return TopicMetadata {
                 error,
+                is_internal: is_internal(&topic.name),
                 topic,
-                is_internal: false,
                 partitions: Vec::new(),
             };
         };
@@ -379,7 +380,7 @@ impl Shard {
         };
         TopicMetadata {
             error: ErrorCode::None,
-            is_internal: INTERNAL_TOPICS.contains(&&topic.name[..]),
+            is_internal: is_internal(&topic.name),
             topic,
             partitions,
         }

@@ -238,6 +238,30 @@ fn one_batch_of_a_transaction_refuses_the_whole_produce() {
 }
 
 #[test]
+fn plain_batches_beside_a_transactional_id_are_appended() {
+    // `RequestUtils.hasTransactionalRecords` looks at the batches, not at the id.
+    let (mut broker, conn) = start();
+    let good = of(&[at(NOW)]);
+    let topics: [(&str, &[(i32, &[u8])]); 2] =
+        [("a", &[(0, &good), (7, &good)]), ("b", &[(1, &good)])];
+    for round in 1..=2 {
+        let answer = broker.ask(conn, &produce_all(-1, Some("t"), &topics));
+        let wanted = rows(&[("a", &[(0, 0), (7, 3)]), ("b", &[(1, 0)])]);
+        assert_eq!(produced_all(answer), wanted);
+        assert_eq!(broker.fetch(conn, ("b", 1), 0).high_watermark, round);
+    }
+    let head = Head {
+        attributes: 0x10,
+        producer: (5, 0, 0),
+        ..Head::default()
+    };
+    let bad = batch(head, &plain(NOW, &[at(NOW)]));
+    let topics: [(&str, &[(i32, &[u8])]); 1] = [("a", &[(0, &good), (1, &bad)])];
+    let answer = broker.ask(conn, &produce_all(-1, Some("t"), &topics));
+    assert_eq!(produced_all(answer), rows(&[("a", &[(0, 53), (1, 53)])]));
+}
+
+#[test]
 fn acknowledgements_that_kafka_does_not_have_are_refused_where_there_is_a_partition() {
     let (mut broker, conn) = start();
     let good = of(&[at(NOW)]);
@@ -250,6 +274,21 @@ fn acknowledgements_that_kafka_does_not_have_are_refused_where_there_is_a_partit
         let wanted = rows(&[("a", &[(0, 21), (7, 3), (-1, 3)]), ("no", &[(0, 3)])]);
         assert_eq!(produced_all(answer), wanted, "{acks}");
     }
+    // Bytes that are not one batch are seen before (`ProduceRequest.validateRecords`), a CRC is not.
+    let (mut old, mut strange, mut broken) = (good.clone(), good.clone(), good.clone());
+    (old[16], strange[16]) = (1, 3);
+    *broken.last_mut().expect("bytes") ^= 1;
+    let two = [&good[..], &good[..]].concat();
+    let topics: [(&str, &[(i32, &[u8])]); 1] = [(
+        "a",
+        &[(0, &old), (1, &two), (2, &[]), (7, &old), (-1, &two)],
+    )];
+    let answer = broker.ask(conn, &produce_all(2, None, &topics));
+    let wanted = rows(&[("a", &[(0, 87), (1, 87), (2, 87), (7, 3), (-1, 3)])]);
+    assert_eq!(produced_all(answer), wanted);
+    let topics: [(&str, &[(i32, &[u8])]); 1] = [("a", &[(0, &strange), (1, &broken)])];
+    let answer = broker.ask(conn, &produce_all(2, None, &topics));
+    assert_eq!(produced_all(answer), rows(&[("a", &[(0, 2), (1, 21)])]));
 }
 
 #[test]
