@@ -126,10 +126,10 @@ fn create_topics(
     // Names that this request takes, as they look.
     let mut taken = BTreeSet::new();
     let mut room = Room::new(image, config);
-    let wanted = request
-        .topics
-        .iter()
-        .map(|topic| wanted_partitions(config, topic));
+    // Doubled topics are taken out before anything is counted (`ControllerApis.createTopics`).
+    let single = |topic: &&NewTopic| !twice.contains(&topic.name[..]);
+    let wanted = request.topics.iter().filter(single);
+    let wanted = wanted.map(|topic| wanted_partitions(config, topic));
     let too_many = wanted.sum::<u64>() > MAX_ADDED;
     for topic in &request.topics {
         let outcome = if too_many {
@@ -263,11 +263,12 @@ fn check_new_topic(
         );
         return Err((ErrorCode::InvalidTopic, text));
     }
+    // Configs go before counts (`ReplicationControlManager.createTopics`).
+    let effective = check_configs(config, topic)?;
     let partitions = match topic.assignments.is_empty() {
         true => check_counts(config, topic)?,
         false => check_assignments(config, topic)?,
     };
-    let effective = check_configs(config, topic)?;
     Ok((partitions, effective))
 }
 
@@ -294,7 +295,17 @@ fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refus
     Ok(effective)
 }
 
+/// Partitions, as `ReplicationControlManager.createTopic` judges the counts: a replication factor that
+/// is no count, then the partitions, then whether there are brokers for it.
 fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
+    let factor = topic.replication_factor;
+    let bad_factor = Err((
+        ErrorCode::InvalidReplicationFactor,
+        format!("replication factor {factor} with one broker"),
+    ));
+    if factor < -1 || factor == 0 {
+        return bad_factor;
+    }
     let partitions = match topic.partitions {
         -1 => config.default_partitions,
         n if n > 0 => n as u32,
@@ -303,12 +314,9 @@ fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
             return Err((ErrorCode::InvalidPartitions, text));
         }
     };
-    match topic.replication_factor {
+    match factor {
         -1 | 1 => Ok(partitions),
-        n => {
-            let text = format!("replication factor {n} with one broker");
-            Err((ErrorCode::InvalidReplicationFactor, text))
-        }
+        _ => bad_factor,
     }
 }
 
