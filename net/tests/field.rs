@@ -22,6 +22,8 @@ mod fetching;
 mod frames;
 #[path = "field/greetings.rs"]
 mod greetings;
+#[path = "field/internal.rs"]
+mod internal;
 #[path = "field/nulls.rs"]
 mod nulls;
 #[path = "field/odd_requests.rs"]

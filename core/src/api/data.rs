@@ -17,7 +17,7 @@ pub struct TopicRef {
 /// Produce.
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct ProduceRequest {
-    /// Transactional id, if any.
+    /// Transactional id, if any: batches of a transaction are refused with it and without.
     pub transactional_id: Option<String>,
     /// 0, 1 or -1 (all). Others are answered INVALID_REQUIRED_ACKS.
     pub acks: i16,
@@ -82,8 +82,8 @@ pub struct FetchRequest {
     pub session_epoch: i32,
     /// True if a topic id, not a name, is how the client addresses topics.
     pub by_id: bool,
-    /// The client calls itself a broker that follows partitions (`replica_id` up to v14, 0 or more): it
-    /// is answered NOT_LEADER_OR_FOLLOWER, because no partition has another replica.
+    /// The client calls itself a broker that follows partitions (`replica_id`, in `replica_state` from v15
+    /// on, 0 or more): it is answered NOT_LEADER_OR_FOLLOWER, because no partition has another replica.
     pub from_replica: bool,
     /// 0 read uncommitted, 1 read committed, which see the same without transactions. For any other all
     /// partitions, and from v7 on the whole, are answered INVALID_REQUEST. Kafka 4.3 answers
@@ -107,7 +107,7 @@ pub struct TopicFetch {
 pub struct PartitionFetch {
     /// Partition index.
     pub index: i32,
-    /// The client's view of the leader epoch; -1 if unknown.
+    /// The client's view of the leader epoch; negative if unknown.
     pub current_leader_epoch: i32,
     /// First offset wanted.
     pub fetch_offset: i64,

@@ -126,10 +126,10 @@ fn create_topics(
     // Names that this request takes, as they look.
     let mut taken = BTreeSet::new();
     let mut room = Room::new(image, config);
-    let wanted = request
-        .topics
-        .iter()
-        .map(|topic| wanted_partitions(config, topic));
+    // Doubled topics are taken out before anything is counted (`ControllerApis.createTopics`).
+    let single = |topic: &&NewTopic| !twice.contains(&topic.name[..]);
+    let wanted = request.topics.iter().filter(single);
+    let wanted = wanted.map(|topic| wanted_partitions(config, topic));
     let too_many = wanted.sum::<u64>() > MAX_ADDED;
     for topic in &request.topics {
         let outcome = if too_many {
@@ -263,11 +263,12 @@ fn check_new_topic(
         );
         return Err((ErrorCode::InvalidTopic, text));
     }
+    // Configs go before counts (`ReplicationControlManager.createTopics`).
+    let effective = check_configs(config, topic)?;
     let partitions = match topic.assignments.is_empty() {
         true => check_counts(config, topic)?,
         false => check_assignments(config, topic)?,
     };
-    let effective = check_configs(config, topic)?;
     Ok((partitions, effective))
 }
 
@@ -278,15 +279,14 @@ fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refus
         return Err(invalid(format!("{name} has no value")));
     }
     let mut effective = TopicConfig::default();
-    for (name, value) in set_configs(topic) {
-        effective.set_new(&name, &value).map_err(invalid)?;
+    let set = set_configs(topic);
+    for (name, value) in &set {
+        effective.set_new(name, value).map_err(invalid)?;
     }
+    TopicConfig::fit_together(|name| set.get(name).map(String::as_str)).map_err(invalid)?;
     let most = config.batch_bytes_max();
-    let set = topic
-        .configs
-        .iter()
-        .any(|(name, _)| name == "max.message.bytes");
-    if set && effective.max_message_bytes as u64 > most {
+    let is_set = set.contains_key("max.message.bytes");
+    if is_set && effective.max_message_bytes as u64 > most {
         let name = "max.message.bytes";
         let text = format!("{name} is at most {most} here: the journal holds no larger batch");
         return Err(invalid(text));
@@ -294,7 +294,17 @@ fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refus
     Ok(effective)
 }
 
+/// Partitions, as `ReplicationControlManager.createTopic` judges the counts: a replication factor that
+/// is no count, then the partitions, then whether there are brokers for it.
 fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
+    let factor = topic.replication_factor;
+    let bad_factor = Err((
+        ErrorCode::InvalidReplicationFactor,
+        format!("replication factor {factor} with one broker"),
+    ));
+    if factor < -1 || factor == 0 {
+        return bad_factor;
+    }
     let partitions = match topic.partitions {
         -1 => config.default_partitions,
         n if n > 0 => n as u32,
@@ -303,12 +313,9 @@ fn check_counts(config: &Config, topic: &NewTopic) -> Result<u32, Refusal> {
             return Err((ErrorCode::InvalidPartitions, text));
         }
     };
-    match topic.replication_factor {
+    match factor {
         -1 | 1 => Ok(partitions),
-        n => {
-            let text = format!("replication factor {n} with one broker");
-            Err((ErrorCode::InvalidReplicationFactor, text))
-        }
+        _ => bad_factor,
     }
 }
 

@@ -13,7 +13,8 @@ mod write_behind;
 mod youngest;
 
 pub use append::{
-    admit_checked, is_compressed, is_transactional, is_zstd, Admitted, AppendError, Appended,
+    admit_checked, is_compressed, is_transactional, is_zstd, unfit_at_sight, Admitted, AppendError,
+    Appended,
 };
 pub use manifest::SEGMENT_BYTES;
 pub use producers::{Producers, Verdict, PRODUCERS_MAX, PRODUCER_WINDOW};

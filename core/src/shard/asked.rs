@@ -7,7 +7,7 @@ use super::parts::Shape;
 use super::PartAsk;
 use crate::api::*;
 use crate::error_code::ErrorCode;
-use crate::partition::{is_transactional, is_zstd};
+use crate::partition::{is_transactional, is_zstd, unfit_at_sight};
 
 /// The questions about one topic, each with its partition index.
 pub(super) type OfTopic = (TopicRef, Vec<(i32, PartAsk)>);
@@ -24,21 +24,34 @@ pub(super) struct Manner {
     bad_acks: bool,
     no_zstd: bool,
     from_replica: bool,
+    no_internal: bool,
+}
+
+/// Topics whose records only the broker writes (Kafka's `Topic.INTERNAL_TOPICS`): clients keep them
+/// out of plain listings.
+const INTERNAL_TOPICS: [&str; 3] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
+
+/// The name is that of one of them.
+pub(super) fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
 }
 
 impl Manner {
     pub fn of(request: &Request) -> Manner {
         match request {
-            Request::Produce(request) => {
-                let refused = request.transactional_id.is_some() || has_transactional(request);
-                Manner {
-                    by_id: request.by_id,
-                    whole: refused.then_some(ErrorCode::TransactionalIdAuthorizationFailed),
-                    bad_acks: !(-1..=1).contains(&request.acks),
-                    no_zstd: !request.zstd_allowed,
-                    ..Manner::default()
-                }
-            }
+            Request::Produce(request) => Manner {
+                by_id: request.by_id,
+                whole: has_transactional(request)
+                    .then_some(ErrorCode::TransactionalIdAuthorizationFailed),
+                bad_acks: !(-1..=1).contains(&request.acks),
+                no_zstd: !request.zstd_allowed,
+                no_internal: true,
+                ..Manner::default()
+            },
             Request::Fetch(request) => Manner {
                 by_id: request.by_id,
                 whole: bad_isolation(request.isolation),
@@ -49,20 +62,32 @@ impl Manner {
                 whole: bad_isolation(request.isolation),
                 ..Manner::default()
             },
+            Request::DeleteRecords(_) => Manner {
+                no_internal: true,
+                ..Manner::default()
+            },
             _ => Manner::default(),
         }
     }
 
-    /// Why a partition that exists is not asked, if it is not.
-    pub fn refused(&self, ask: &PartAsk) -> Option<ErrorCode> {
-        match ask {
+    /// Why a partition that exists is not asked, if it is not; `internal` if it is of a topic that
+    /// clients do not write to. Kafka lets the client id `__admin_client` produce to those
+    /// (`KafkaApis.handleProduceRequest`); the core does not know client ids, and lets none.
+    pub fn refused(&self, ask: &PartAsk, internal: bool) -> Option<ErrorCode> {
+        let error = match ask {
             PartAsk::Produce(batch) if self.no_zstd && is_zstd(batch) => {
-                Some(ErrorCode::UnsupportedCompressionType)
+                return Some(ErrorCode::UnsupportedCompressionType)
             }
-            _ if self.bad_acks => Some(ErrorCode::InvalidRequiredAcks),
-            _ if self.from_replica => Some(ErrorCode::NotLeaderOrFollower),
-            _ => None,
-        }
+            _ if self.bad_acks => ErrorCode::InvalidRequiredAcks,
+            _ if self.from_replica => ErrorCode::NotLeaderOrFollower,
+            _ if self.no_internal && internal => ErrorCode::InvalidTopic,
+            _ => return None,
+        };
+        // Kafka looks at the bytes before (`ProduceRequest.validateRecords`).
+        Some(match ask {
+            PartAsk::Produce(batch) => unfit_at_sight(batch).unwrap_or(error),
+            _ => error,
+        })
     }
 }
 
@@ -71,7 +96,8 @@ fn bad_isolation(level: i8) -> Option<ErrorCode> {
 }
 
 /// Some partition's first batch belongs to a transaction: Kafka then refuses all partitions
-/// (`KafkaApis.handleProduceRequest`, `RequestUtils.hasTransactionalRecords`).
+/// (`KafkaApis.handleProduceRequest`, `RequestUtils.hasTransactionalRecords`). The transactional id
+/// alone refuses nothing: plain batches beside it are appended.
 fn has_transactional(request: &ProduceRequest) -> bool {
     let mut parts = request.topics.iter().flat_map(|topic| &topic.partitions);
     parts.any(|(_, records)| records.as_deref().is_some_and(is_transactional))

@@ -7,7 +7,8 @@ use crate::ids::PartitionId;
 use crate::partition::Replica;
 
 impl Shard {
-    /// Does the client's view of the leader epoch fit (KIP-320)?
+    /// Does the client's view of the leader epoch fit (KIP-320)? Only -1 is no view
+    /// (`RequestUtils.getLeaderEpoch`).
     pub(super) fn epoch_error(replica: &Replica, current: i32) -> Option<ErrorCode> {
         match current {
             -1 => None,

@@ -60,6 +60,8 @@ impl Shard {
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
         let max_bytes = max_bytes.min(self.config.limits.fetch_max_bytes);
+        // More than an answer may hold is not waited for (`KafkaApis.handleFetchRequest`).
+        let min_bytes = min_bytes.min(max_bytes);
         let (mut layout, mut asks) = self.lay_out(Request::Fetch(request));
         if session {
             // No session is ever granted, so none can be continued (KIP-227).

@@ -314,7 +314,8 @@ impl Shard {
             return;
         };
         let failed = |code| Part::Fetched(PartitionFetched::failed(fetch.index, code));
-        if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch) {
+        // Of a fetch every negative epoch is none (`FetchRequest.optionalEpoch`), not -1 alone.
+        if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch.max(-1)) {
             return self.part_done(ask, slot, failed(code), out);
         }
         let wanted = usize::try_from(fetch.max_bytes).unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::asked::{time_refused, told_once, Manner, Once, Topics};
+use super::asked::{is_internal, time_refused, told_once, Manner, Once, Topics};
 use super::{Part, PartAsk, Shard};
 use crate::api::*;
 use crate::error_code::ErrorCode;
@@ -141,14 +141,6 @@ impl Layout {
 /// Partitions of the topics that one Metadata request may create.
 const AUTO_CREATED_PARTITIONS: usize = 1_000;
 
-/// Topics whose records only the broker writes (Kafka's `Topic.INTERNAL_TOPICS`): clients keep them
-/// out of plain listings.
-const INTERNAL_TOPICS: [&str; 3] = [
-    "__consumer_offsets",
-    "__transaction_state",
-    "__share_group_state",
-];
-
 type Asks = Vec<(u32, PartitionId, PartAsk)>;
 
 fn resolve(
@@ -172,16 +164,21 @@ fn resolve(
     }
 }
 
-/// The same for a topic's name and its id.
-fn one_name(image: &Image, topic: &TopicRef) -> TopicRef {
-    let by_name = topic.id.is_zero().then(|| image.names.get(&topic.name));
-    match by_name.flatten() {
-        None if topic.id.is_zero() => topic.clone(),
-        known => TopicRef {
-            name: String::new(),
-            id: known.copied().unwrap_or(topic.id),
-        },
+/// The name of a topic by its name or its id.
+fn name_of<'a>(image: &'a Image, topic: &'a TopicRef) -> &'a str {
+    match image.topics.get(&topic.id) {
+        Some(known) => &known.name,
+        None => &topic.name,
     }
+}
+
+/// A topic as it is told apart: by its id, whatever name came with it, if it has one.
+fn one_name(topic: &TopicRef) -> TopicRef {
+    let name = match topic.id.is_zero() {
+        true => topic.name.clone(),
+        false => String::new(),
+    };
+    TopicRef { name, id: topic.id }
 }
 
 /// A request's questions by topic, each with its partition index.
@@ -258,6 +255,7 @@ impl Shard {
         let Once { topics, twice } = told_once(shape, topics);
         for (at, (mut topic, parts)) in topics.into_iter().enumerate() {
             let count = parts.len();
+            let internal = is_internal(name_of(image, &topic));
             for (part, (index, ask)) in parts.into_iter().enumerate() {
                 let slot = layout.slots.len() as u32;
                 layout.slots.push((index, None));
@@ -270,7 +268,7 @@ impl Shard {
                     Some(error) => Err(error),
                     None => resolve(image, &topic, manner.by_id, index),
                 };
-                match resolved.and_then(|id| manner.refused(&ask).map_or(Ok(id), Err)) {
+                match resolved.and_then(|id| manner.refused(&ask, internal).map_or(Ok(id), Err)) {
                     Ok(id) => asks.push((slot, id, ask)),
                     Err(error) => layout.put(slot, ask.failed(index, error, None)),
                 }
@@ -291,7 +289,7 @@ impl Shard {
             return Vec::new();
         };
         let may = request.allow_auto_topic_creation && self.config.auto_create_topics;
-        if !may || request.badly_named {
+        if !may || request.badly_named || request.is_by_id() {
             return Vec::new();
         }
         let mut names: Vec<String> = topics
@@ -324,11 +322,13 @@ impl Shard {
                 .collect()
             }
         };
-        // A topic that is asked for twice is listed once, also if once by its name and once by its id.
+        // A topic that is asked for twice is listed once, also if other names stand beside its id.
         let mut told = BTreeSet::new();
+        let by_id = request.is_by_id();
         let topics = wanted
             .into_iter()
-            .filter(|topic| told.insert(one_name(image, topic)))
+            .filter(|topic| !by_id || !topic.id.is_zero())
+            .filter(|topic| told.insert(one_name(topic)))
             .map(|topic| match request.badly_named {
                 // Kafka then names no broker; there is no reason to keep it back.
                 true => TopicMetadata {
@@ -360,10 +360,12 @@ impl Shard {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopic,
             };
+            // Nobody has the id, whatever name came with it.
+            let name = if by_id { String::new() } else { topic.name };
             return TopicMetadata {
                 error,
-                topic,
-                is_internal: false,
+                is_internal: is_internal(&name),
+                topic: TopicRef { name, id: topic.id },
                 partitions: Vec::new(),
             };
         };
@@ -384,7 +386,7 @@ impl Shard {
         };
         TopicMetadata {
             error: ErrorCode::None,
-            is_internal: INTERNAL_TOPICS.contains(&&topic.name[..]),
+            is_internal: is_internal(&topic.name),
             topic,
             partitions,
         }

@@ -2,6 +2,7 @@
 
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
+use seedlog_core::error_code::ErrorCode;
 
 use super::since;
 
@@ -107,8 +108,24 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     if v >= 11 {
         c.string(&mut String::new())?;
     }
-    c.tags()
+    if v <= 14 {
+        return c.tags();
+    }
+    if c.reading() {
+        m.from_replica = false;
+    }
+    c.tags_but(REPLICA_STATE, |c| {
+        let mut replica = -1;
+        c.i32(&mut replica)?;
+        c.i64(&mut -1)?;
+        m.from_replica = replica >= 0;
+        c.tags()
+    })
 }
+
+/// The tag of a follower's id and epoch in Fetch, where they stand from v15 on (KIP-903,
+/// `FetchRequest.json`).
+const REPLICA_STATE: i32 = 1;
 
 pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
     let v = c.version();
@@ -121,6 +138,11 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
         topic_ref(c, topic, v >= 13)?;
         c.array(partitions, |c, part| {
             c.i32(&mut part.index)?;
+            if !c.reading() && v <= 5 && part.error == ErrorCode::KafkaStorageError {
+                // Clients of that age do not know it, and take it for a final error
+                // (`KafkaApis.maybeDownConvertStorageError`).
+                part.error = ErrorCode::NotLeaderOrFollower;
+            }
             c.error(&mut part.error)?;
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;

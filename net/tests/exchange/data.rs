@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
 use proptest::option;
 use proptest::prelude::*;
 use seedlog_core::api::*;
+use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::Uuid;
 
 use crate::values::*;
@@ -228,7 +229,10 @@ impl Api for Fetch {
             told.cluster_id = noise.text(None);
         }
         match version {
-            15.. => told.replica_state.replica_epoch = noise.long(-1),
+            15.. => {
+                told.replica_state.replica_id = noise.broker(-1);
+                told.replica_state.replica_epoch = noise.long(-1);
+            }
             _ => told.replica_id = noise.broker(-1),
         }
         told
@@ -253,7 +257,7 @@ impl Api for Fetch {
             session_id: ask.session_id,
             session_epoch: ask.session_epoch,
             by_id: version >= 13,
-            from_replica: version <= 14 && ask.replica_id.0 >= 0,
+            from_replica: ask.replica_id.0 >= 0 || ask.replica_state.replica_id.0 >= 0,
             isolation: ask.isolation_level,
             topics: ask.topics.into_iter().map(topic).collect(),
         }
@@ -381,7 +385,11 @@ fn fetched_part(version: i16, part: &PartitionFetched, noise: &Noise) -> fr::Par
     });
     let mut told = fr::PartitionData::default()
         .with_partition_index(part.index)
-        .with_error_code(part.error.code())
+        .with_error_code(match part.error {
+            // Versions that do not know it tell another.
+            ErrorCode::KafkaStorageError if version <= 5 => 6,
+            error => error.code(),
+        })
         .with_high_watermark(part.high_watermark)
         .with_last_stable_offset(part.last_stable_offset)
         .with_aborted_transactions((!noise.flag()).then_some(aborted))

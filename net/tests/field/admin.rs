@@ -2,6 +2,7 @@
 
 use super::batches::{at, of, NOW};
 use super::broker::Broker;
+use super::frames::Out;
 use super::topics::{told, New};
 
 #[test]
@@ -9,7 +10,7 @@ fn odd_configs_are_judged_as_kafka_does() {
     // Case 18.
     let mut broker = Broker::start(2);
     let conn = broker.connect();
-    let rows: [(&[(&str, Option<&str>)], i16); 19] = [
+    let rows: [(&[(&str, Option<&str>)], i16); 30] = [
         (&[("retention.ms", None)], 40),
         (&[("no.such.key", Some("1"))], 40),
         (&[("", Some("1"))], 40),
@@ -24,6 +25,29 @@ fn odd_configs_are_judged_as_kafka_does() {
         (&[("cleanup.policy", Some("delete,delete"))], 0),
         (&[("cleanup.policy", Some(""))], 0),
         (&[("cleanup.policy", Some("purge"))], 40),
+        (&[("compression.gzip.level", Some("0"))], 40),
+        (&[("compression.gzip.level", Some("1"))], 0),
+        (&[("compression.gzip.level", Some("-1"))], 0),
+        (&[("retention.bytes", Some("-2"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some(".5"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some("1e-1"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some("11e-1"))], 40),
+        (
+            &[
+                ("min.compaction.lag.ms", Some("10")),
+                ("max.compaction.lag.ms", Some("9")),
+            ],
+            40,
+        ),
+        (
+            &[
+                ("max.compaction.lag.ms", Some("10")),
+                ("min.compaction.lag.ms", Some("10")),
+            ],
+            0,
+        ),
+        (&[("max.compaction.lag.ms", Some("1"))], 0),
+        (&[("min.compaction.lag.ms", Some("9223372036854775807"))], 0),
         // Of a key that is named twice the last counts, but none may be null.
         (
             &[("retention.ms", Some("1")), ("retention.ms", Some("2"))],
@@ -83,9 +107,16 @@ fn counts_are_judged_as_kafka_does() {
         replicas,
         ..New::of("n", partitions)
     };
-    for (partitions, replicas, error) in
-        [(0, 1, 37), (-2, 1, 37), (1, 0, 38), (1, 2, 38), (1, -2, 38)]
-    {
+    for (partitions, replicas, error) in [
+        (0, 1, 37),
+        (-2, 1, 37),
+        (1, 0, 38),
+        (1, 2, 38),
+        (1, -2, 38),
+        (0, 0, 38),
+        (-2, -2, 38),
+        (0, 2, 37),
+    ] {
         let outcome = broker.create(conn, &[with(partitions, replicas)]);
         assert_eq!(outcome, told(&[("n", error)]), "{partitions} {replicas}");
     }
@@ -104,6 +135,59 @@ fn counts_are_judged_as_kafka_does() {
     broker.topic(conn, with(1, 1));
     let outcome = broker.create_at(4, conn, &[with(1, 1)], true);
     assert_eq!(outcome, told(&[("n", 36)]));
+}
+
+/// The code of a CreateTopics v4 of `n` with these brokers for its one partition, and a config.
+fn assigned(broker: &mut Broker, conn: u64, brokers: &[i32], config: (&str, &str)) -> i16 {
+    let out = Out::request(19, 4).i32(1).str(Some("n")).i32(-1).i16(-1);
+    let out = out.i32(1).i32(0).list(brokers, |out, node| out.i32(*node));
+    let out = out.i32(1).str(Some(config.0)).str(Some(config.1));
+    let mut answer = broker.ask(conn, &out.i32(5_000).u8(1));
+    assert_eq!((answer.i32(), answer.i32()), (0, 1));
+    assert_eq!(answer.str().as_deref(), Some("n"));
+    answer.i16()
+}
+
+#[test]
+fn configs_are_judged_before_counts_and_a_null_before_both() {
+    // The order of `ReplicationControlManager.createTopics`.
+    let mut broker = Broker::start(1);
+    let conn = broker.connect();
+    let bad = [("retention.ms", Some("abc"))];
+    for (partitions, replicas) in [(0, 1), (1, 2), (0, 0), (1, 1)] {
+        for configs in [&bad[..], &[("retention.ms", None)]] {
+            let topic = New {
+                replicas,
+                configs,
+                ..New::of("n", partitions)
+            };
+            assert_eq!(broker.create(conn, &[topic]), told(&[("n", 40)]));
+        }
+    }
+    for (brokers, value, code) in [
+        (&[0][..], "abc", 40),
+        (&[7], "abc", 40),
+        (&[7], "5", 39),
+        (&[0], "5", 0),
+    ] {
+        let outcome = assigned(&mut broker, conn, brokers, ("retention.ms", value));
+        assert_eq!(outcome, code, "{brokers:?} {value}");
+    }
+    // The name goes before all of it.
+    let topic = New::of("a b", 0).with(&bad);
+    assert_eq!(broker.create(conn, &[topic]), told(&[("a b", 17)]));
+}
+
+#[test]
+fn doubled_topics_are_not_counted_among_the_partitions_of_a_request() {
+    // `ControllerApis.createTopics` takes them out; 10,000 are the most.
+    let mut broker = Broker::start(1);
+    let conn = broker.connect();
+    let (d, e) = (New::of("d", 6_000), New::of("e", 2));
+    let outcome = broker.create(conn, &[d, e, d]);
+    assert_eq!(outcome, told(&[("d", 42), ("e", 0)]));
+    let outcome = broker.create(conn, &[d, New::of("f", 6_000)]);
+    assert_eq!(outcome, told(&[("d", 44), ("f", 44)]));
 }
 
 #[test]

@@ -1,8 +1,15 @@
 //! Cases 5, 14 and 21: how much a Fetch brings, when it is answered, and what stands where nothing is.
 
+use bytes::Bytes;
+use seedlog_core::api::{FetchResponse, PartitionFetched, Response, TopicRef};
+use seedlog_core::error_code::ErrorCode;
+use seedlog_core::limits::Limits;
+use seedlog_net::server::Connection;
+
 use super::batches::{at, of, sized, stored, NOW};
 use super::broker::Broker;
 use super::calls::{fetch, fetched, fetched_topics, named, Patience, Topic, Wanted, PATIENT};
+use super::frames::In;
 use super::topics::{told, New};
 
 /// A broker with topic `a` of so many partitions, and a connection.
@@ -261,4 +268,82 @@ fn the_last_bytes_of_an_answer_are_where_kafka_has_them() {
         &[0, 0, 0, 0],
     ];
     assert_eq!(answer, wanted.concat());
+}
+
+#[test]
+fn more_than_an_answer_may_hold_is_not_waited_for() {
+    // `KafkaApis.handleFetchRequest`: the least is no more than the most.
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 1);
+        broker.append(conn, ("a", 0), &sized(130));
+        let topics = [(named("a"), &[Wanted::from(0, 0)][..])];
+        for max_bytes in [100, 1, 0, -1] {
+            let patience = Patience {
+                min_bytes: 1_000,
+                max_bytes,
+                ..PATIENT
+            };
+            assert!(at_once(&mut broker, conn, patience, &topics), "{max_bytes}");
+            let parts = fetched(11, broker.wait(conn));
+            assert_eq!(parts[0].records.len(), 200, "one batch is always given");
+        }
+        // Less than that is waited for.
+        let patience = Patience {
+            min_bytes: 1_000,
+            max_bytes: 400,
+            ..PATIENT
+        };
+        assert!(!at_once(&mut broker, conn, patience, &topics));
+        let other = broker.connect();
+        broker.append(other, ("a", 0), &sized(130));
+        assert!(!broker.waits(conn), "both are there");
+    }
+}
+
+#[test]
+fn every_negative_epoch_of_a_fetch_is_none() {
+    // `FetchRequest.optionalEpoch`; ListOffsets and OffsetForLeaderEpoch know -1 alone.
+    let (mut broker, conn) = with_topic(1, 1);
+    broker.append(conn, ("a", 0), &sized(10));
+    for epoch in [-1, -2, i32::MIN] {
+        for version in [9, 11, 12] {
+            let wanted = Wanted {
+                epoch,
+                ..Wanted::from(0, 0)
+            };
+            let request = fetch(version, PATIENT, &[(named("a"), &[wanted])]);
+            let part = fetched(version, broker.ask(conn, &request)).remove(0);
+            assert_eq!((part.error, stored(&part.records).len()), (0, 1), "{epoch}");
+        }
+    }
+}
+
+#[test]
+fn old_consumers_are_told_of_another_leader_where_a_disk_fails() {
+    // `KafkaApis.maybeDownConvertStorageError`: KAFKA_STORAGE_ERROR came with Fetch v6.
+    for (version, code) in [(4, 6), (5, 6), (6, 56), (11, 56), (12, 56)] {
+        let mut server = Connection::new("localhost".into(), 9092, Limits::DEFAULT);
+        let request = fetch(version, PATIENT, &[(named("a"), &[Wanted::from(0, 0)])]);
+        server.receive(Bytes::from(request.frame())).expect("whole");
+        let call = server.next_call().expect("a call");
+        let failed = |index, error| PartitionFetched::failed(index, error);
+        let topic = TopicRef {
+            name: "a".into(),
+            ..TopicRef::default()
+        };
+        let parts = vec![
+            failed(0, ErrorCode::KafkaStorageError),
+            failed(1, ErrorCode::OffsetOutOfRange),
+        ];
+        let response = FetchResponse {
+            topics: vec![(topic, parts)],
+            ..FetchResponse::default()
+        };
+        server.reply(call.call, Response::Fetch(response));
+        let mut answer = In::new(server.take_output().concat());
+        answer.take(8);
+        let parts = fetched(version, answer);
+        let errors: Vec<i16> = parts.iter().map(|part| part.error).collect();
+        assert_eq!(errors, [code, 1], "version {version}");
+    }
 }
