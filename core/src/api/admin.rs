@@ -7,7 +7,8 @@ use crate::ids::{NodeId, Uuid};
 /// Metadata.
 #[derive(Clone, Debug, PartialEq, Default, Hash)]
 pub struct MetadataRequest {
-    /// Topics asked for; `None` means all. (v0's empty list means all: `net` maps it.)
+    /// Topics asked for; `None` means all. (v0's empty list means all: `net` maps it.) Where one of
+    /// them has an id, those without are neither told of nor created: see [`MetadataRequest::is_by_id`].
     pub topics: Option<Vec<TopicRef>>,
     /// Create topics that do not exist.
     pub allow_auto_topic_creation: bool,
@@ -15,6 +16,14 @@ pub struct MetadataRequest {
     /// meaning: all topics are answered INVALID_REQUEST, and none is created
     /// (`KafkaApis.handleTopicMetadataRequest`).
     pub badly_named: bool,
+}
+
+impl MetadataRequest {
+    /// An id is given: only ids count then (`KafkaApis.handleTopicMetadataRequest`, `useTopicId`).
+    pub fn is_by_id(&self) -> bool {
+        let topics = self.topics.as_deref().unwrap_or_default();
+        !self.badly_named && topics.iter().any(|topic| !topic.id.is_zero())
+    }
 }
 
 /// Answer to Metadata. The one broker's address is the local address of the connection, put in by

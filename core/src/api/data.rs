@@ -82,8 +82,8 @@ pub struct FetchRequest {
     pub session_epoch: i32,
     /// True if a topic id, not a name, is how the client addresses topics.
     pub by_id: bool,
-    /// The client calls itself a broker that follows partitions (`replica_id` up to v14, 0 or more): it
-    /// is answered NOT_LEADER_OR_FOLLOWER, because no partition has another replica.
+    /// The client calls itself a broker that follows partitions (`replica_id`, in `replica_state` from v15
+    /// on, 0 or more): it is answered NOT_LEADER_OR_FOLLOWER, because no partition has another replica.
     pub from_replica: bool,
     /// 0 read uncommitted, 1 read committed, which see the same without transactions. For any other all
     /// partitions, and from v7 on the whole, are answered INVALID_REQUEST. Kafka 4.3 answers

@@ -61,8 +61,14 @@ pub trait Codec: Sized {
         value: &mut Option<Vec<T>>,
         item: impl FnMut(&mut Self, &mut T) -> Visit,
     ) -> Visit;
+    /// The tagged fields that end a flexible structure: none written, and all skipped but the one of
+    /// this tag, which `read` finds alone.
+    fn tags_but(&mut self, tag: i32, read: impl FnMut(&mut Self) -> Visit) -> Visit;
+
     /// The tagged fields that end a flexible structure: none written, all skipped.
-    fn tags(&mut self) -> Visit;
+    fn tags(&mut self) -> Visit {
+        self.tags_but(0, |_| Ok(()))
+    }
 
     /// A string.
     fn string(&mut self, value: &mut String) -> Visit {

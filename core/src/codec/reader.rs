@@ -211,14 +211,20 @@ impl Codec for Reader {
         Ok(())
     }
 
-    fn tags(&mut self) -> Visit {
+    fn tags_but(&mut self, tag: i32, mut read: impl FnMut(&mut Self) -> Visit) -> Visit {
         if !self.flexible {
             return Ok(());
         }
         for _ in 0..self.varint()? {
-            self.varint()?;
+            let found = self.varint()?;
             let len = self.varint()?;
-            self.take(u64::try_from(len).map_err(|_| SHORT)?)?;
+            let field = self.take(u64::try_from(len).map_err(|_| SHORT)?)?;
+            if found == tag {
+                // It ends where its length says.
+                let rest = std::mem::replace(&mut self.bytes, field);
+                read(self)?;
+                self.bytes = rest;
+            }
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ impl Codec for Writer {
         Ok(())
     }
 
-    fn tags(&mut self) -> Visit {
+    fn tags_but(&mut self, _: i32, _: impl FnMut(&mut Self) -> Visit) -> Visit {
         if self.flexible {
             self.buffer.put_u8(0);
         }

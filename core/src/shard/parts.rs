@@ -167,16 +167,13 @@ fn name_of<'a>(image: &'a Image, topic: &'a TopicRef) -> &'a str {
     }
 }
 
-/// The same for a topic's name and its id.
-fn one_name(image: &Image, topic: &TopicRef) -> TopicRef {
-    let by_name = topic.id.is_zero().then(|| image.names.get(&topic.name));
-    match by_name.flatten() {
-        None if topic.id.is_zero() => topic.clone(),
-        known => TopicRef {
-            name: String::new(),
-            id: known.copied().unwrap_or(topic.id),
-        },
-    }
+/// A topic as it is told apart: by its id, whatever name came with it, if it has one.
+fn one_name(topic: &TopicRef) -> TopicRef {
+    let name = match topic.id.is_zero() {
+        true => topic.name.clone(),
+        false => String::new(),
+    };
+    TopicRef { name, id: topic.id }
 }
 
 /// A request's questions by topic, each with its partition index.
@@ -287,7 +284,7 @@ impl Shard {
             return Vec::new();
         };
         let may = request.allow_auto_topic_creation && self.config.auto_create_topics;
-        if !may || request.badly_named {
+        if !may || request.badly_named || request.is_by_id() {
             return Vec::new();
         }
         let mut names: Vec<String> = topics
@@ -320,11 +317,13 @@ impl Shard {
                 .collect()
             }
         };
-        // A topic that is asked for twice is listed once, also if once by its name and once by its id.
+        // A topic that is asked for twice is listed once, also if other names stand beside its id.
         let mut told = BTreeSet::new();
+        let by_id = request.is_by_id();
         let topics = wanted
             .into_iter()
-            .filter(|topic| told.insert(one_name(image, topic)))
+            .filter(|topic| !by_id || !topic.id.is_zero())
+            .filter(|topic| told.insert(one_name(topic)))
             .map(|topic| match request.badly_named {
                 // Kafka then names no broker; there is no reason to keep it back.
                 true => TopicMetadata {
@@ -356,10 +355,12 @@ impl Shard {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopic,
             };
+            // Nobody has the id, whatever name came with it.
+            let name = if by_id { String::new() } else { topic.name };
             return TopicMetadata {
                 error,
-                is_internal: is_internal(&topic.name),
-                topic,
+                is_internal: is_internal(&name),
+                topic: TopicRef { name, id: topic.id },
                 partitions: Vec::new(),
             };
         };

@@ -108,8 +108,24 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     if v >= 11 {
         c.string(&mut String::new())?;
     }
-    c.tags()
+    if v <= 14 {
+        return c.tags();
+    }
+    if c.reading() {
+        m.from_replica = false;
+    }
+    c.tags_but(REPLICA_STATE, |c| {
+        let mut replica = -1;
+        c.i32(&mut replica)?;
+        c.i64(&mut -1)?;
+        m.from_replica = replica >= 0;
+        c.tags()
+    })
 }
+
+/// The tag of a follower's id and epoch in Fetch, where they stand from v15 on (KIP-903,
+/// `FetchRequest.json`).
+const REPLICA_STATE: i32 = 1;
 
 pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
     let v = c.version();

@@ -229,7 +229,10 @@ impl Api for Fetch {
             told.cluster_id = noise.text(None);
         }
         match version {
-            15.. => told.replica_state.replica_epoch = noise.long(-1),
+            15.. => {
+                told.replica_state.replica_id = noise.broker(-1);
+                told.replica_state.replica_epoch = noise.long(-1);
+            }
             _ => told.replica_id = noise.broker(-1),
         }
         told
@@ -254,7 +257,7 @@ impl Api for Fetch {
             session_id: ask.session_id,
             session_epoch: ask.session_epoch,
             by_id: version >= 13,
-            from_replica: version <= 14 && ask.replica_id.0 >= 0,
+            from_replica: ask.replica_id.0 >= 0 || ask.replica_state.replica_id.0 >= 0,
             isolation: ask.isolation_level,
             topics: ask.topics.into_iter().map(topic).collect(),
         }

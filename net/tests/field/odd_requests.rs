@@ -3,7 +3,9 @@
 
 use super::batches::{at, batch, of, plain, Head, NOW};
 use super::broker::Broker;
-use super::calls::{fetch, fetched_topics, named, produce, produced, Wanted, PATIENT};
+use super::calls::{
+    fetch, fetched, fetched_topics, named, produce, produced, Topic, Wanted, PATIENT,
+};
 use super::frames::{In, Out};
 use super::topics::New;
 
@@ -112,6 +114,46 @@ fn who_calls_itself_a_follower_follows_nothing_here() {
         let request = fetch_rest(fetch_head(replica, 0, (0, -1)), &[("a", &[0])]);
         let answer = broker.ask(conn, &request);
         assert_eq!(fetched_nothing(answer), (0, rows(&[("a", &[(0, 0)])])));
+    }
+}
+
+/// Fetch from v15 on of a topic by its id, with this in the tagged fields of the request.
+fn fetch_with_tags(version: i16, id: [u8; 16], tags: &Out) -> Out {
+    let wanted = [Wanted::from(0, 0)];
+    let topic = Topic { name: "a", id };
+    let mut out = fetch(version, PATIENT, &[(topic, &wanted)]);
+    assert_eq!(out.0.pop(), Some(0), "no tagged fields");
+    out.raw(&tags.0)
+}
+
+#[test]
+fn who_calls_itself_a_follower_in_a_tagged_field_follows_nothing_here_either() {
+    // From v15 on `FetchRequest.replicaId` is in the replica state, which has tag 1.
+    let (mut broker, conn) = start();
+    broker.append(conn, ("a", 0), &of(&[at(NOW)]));
+    let [id] = broker.ids(conn, ["a"]);
+    let state = |replica: i32| Out::default().i32(replica).i64(3).u8(0);
+    for version in 15..=18 {
+        for (replica, code) in [(0, 6), (5, 6), (i32::MAX, 6), (-1, 0), (-2, 0)] {
+            let state = state(replica);
+            let one = Out::default().u8(1).u8(1).u8(state.0.len() as u8);
+            let one = one.raw(&state.0);
+            let more = Out::default().u8(3).u8(0).u8(2).raw(&[2, b'c']);
+            let more = more.u8(1).u8(state.0.len() as u8).raw(&state.0);
+            let more = more.u8(9).u8(1).u8(7);
+            for tags in [one, more] {
+                let request = fetch_with_tags(version, id, &tags);
+                let answer = broker.ask(conn, &request);
+                let part = fetched(version, answer).remove(0);
+                assert_eq!(part.error, code, "{replica}, version {version}");
+                assert_eq!(part.records.is_empty(), code != 0);
+            }
+        }
+        // It is cut off.
+        let conn = broker.connect();
+        let short = Out::default().u8(1).u8(1).u8(4).i32(0);
+        broker.send(conn, &fetch_with_tags(version, id, &short).frame());
+        assert!(broker.closed_without_a_byte(conn));
     }
 }
 
@@ -427,12 +469,39 @@ fn metadata_10_and_11_have_ids_and_null_names_and_take_neither() {
         assert_eq!(told[1], (17, String::new(), NONE));
     }
     // Later versions know both; an empty name is told as such.
-    let refs = [(Some(""), NONE), (None, id)];
+    let refs = [(Some(""), NONE), (Some("a"), NONE)];
     let wanted = [
         (17, Some(String::new()), NONE),
         (0, Some("a".to_string()), id),
     ];
     assert_eq!(broker.metadata_refs(conn, &refs), wanted);
+}
+
+#[test]
+fn where_metadata_is_asked_for_an_id_only_ids_count() {
+    // `KafkaApis.handleTopicMetadataRequest`, `useTopicId`.
+    let (mut broker, conn) = start();
+    let [a] = broker.ids(conn, ["a"]);
+    let no = [7; 16];
+    let (known, unknown) = ((0, Some("a".to_string()), a), (100, None, no));
+    for (refs, wanted) in [
+        (&[(Some("b"), NONE), (None, a)][..], vec![&known]),
+        (&[(Some("a"), NONE), (Some("b"), a)], vec![&known]),
+        (&[(Some("new"), NONE), (None, no)], vec![&unknown]),
+        (
+            &[(Some("b"), no), (Some(""), NONE), (None, a), (None, no)],
+            vec![&unknown, &known],
+        ),
+    ] {
+        let told = broker.metadata_refs(conn, refs);
+        assert_eq!(told.iter().collect::<Vec<_>>(), wanted, "{refs:?}");
+    }
+    // Nor is a topic created for a name beside them.
+    let out = Out::flexible(3, 12);
+    let topics = [(Some("new"), NONE), (None, a)];
+    let out = out.compact_list(&topics, |out, (name, id)| out.raw(id).compact(*name));
+    broker.ask(conn, &out.u8(1).u8(0).u8(0));
+    assert_eq!(broker.metadata(conn, Some(&["new"]), false)[0].error, 3);
 }
 
 #[test]

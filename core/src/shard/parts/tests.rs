@@ -68,8 +68,12 @@ fn one_request_creates_a_thousand_partitions_at_most() {
 fn only_what_may_exist_and_does_not_is_created_once() {
     let mut shard = shard(1);
     let topics = ["b", "x", "", "a b", "x", "y"].map(by_name);
-    let request = asks([&topics[..], &[by_id(1), by_id(9)]].concat());
+    let request = asks(topics.to_vec());
     assert_eq!(shard.topics_to_create(&request), ["x", "y"]);
+    for id in [1, 9] {
+        let beside = asks([&topics[..], &[by_id(id)]].concat());
+        assert!(shard.topics_to_create(&beside).is_empty(), "only ids count");
+    }
     let quiet = MetadataRequest {
         allow_auto_topic_creation: false,
         ..request.clone()
@@ -86,26 +90,24 @@ fn only_what_may_exist_and_does_not_is_created_once() {
 
 #[test]
 fn metadata_lists_a_topic_once_however_it_is_named() {
-    let topics = [
-        by_name("b"),
-        by_id(1),
-        by_name("a"),
-        by_id(2),
-        by_id(9),
-        by_name("no"),
-        by_id(9),
-        by_name("no"),
-        by_id(1),
-    ];
-    let told = shard(1).describe(&asks(topics.to_vec())).topics;
-    let told: Vec<_> = told
-        .into_iter()
-        .map(|topic| (topic.topic.name, topic.topic.id.0[0], topic.error.code()))
-        .collect();
+    let told = |topics: &[TopicRef]| -> Vec<(String, u8, i16)> {
+        let told = shard(1).describe(&asks(topics.to_vec())).topics;
+        let told = told.into_iter();
+        told.map(|topic| (topic.topic.name, topic.topic.id.0[0], topic.error.code()))
+            .collect()
+    };
     let row = |name: &str, id, code| (name.to_string(), id, code);
-    let wanted = [row("b", 2, 0), row("a", 1, 0), row("", 9, 100)];
-    assert_eq!(told[..3], wanted);
-    assert_eq!(told[3..], [row("no", 0, 3)]);
+    let names = ["b", "a", "no", "b", "no"].map(by_name);
+    let wanted = [row("b", 2, 0), row("a", 1, 0), row("no", 0, 3)];
+    assert_eq!(told(&names), wanted);
+    let both = |name: &str, byte| TopicRef {
+        name: name.into(),
+        ..by_id(byte)
+    };
+    let ids = [both("b", 1), by_id(2), by_name("b"), both("no", 9)];
+    let ids = [&ids[..], &[by_id(9), by_id(1), both("a", 2)]].concat();
+    let wanted = [row("a", 1, 0), row("b", 2, 0), row("", 9, 100)];
+    assert_eq!(told(&ids), wanted);
 }
 
 fn query(index: i32, timestamp: i64) -> PartitionOffsetQuery {
