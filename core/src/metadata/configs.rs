@@ -5,7 +5,7 @@
 pub struct TopicConfig {
     /// `retention.ms`; -1 for ever.
     pub retention_ms: i64,
-    /// `retention.bytes` per partition; -1 without bound.
+    /// `retention.bytes` per partition; negative without bound.
     pub retention_bytes: i64,
     /// `cleanup.policy` is empty: nothing is removed for its age or for the log's size.
     pub keeps_all: bool,
@@ -59,7 +59,8 @@ impl TopicConfig {
         self.flush_messages > 1 && self.flush_ms > 0
     }
 
-    /// How long and how much of a partition's log is kept at most, in ms and bytes: -1 without bound.
+    /// How long and how much of a partition's log is kept at most, in ms and bytes: negative
+    /// without bound.
     pub fn retention(&self) -> (i64, i64) {
         match self.keeps_all {
             true => (-1, -1),
@@ -70,10 +71,26 @@ impl TopicConfig {
     /// Set one config by its Kafka name: for a topic to be created. The bounds are Kafka 4.3's
     /// (`LogConfig`); values that this broker would not honour are refused, with the reason.
     pub fn set_new(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if name == "segment.bytes" {
-            number(name, value, SMALLEST_SEGMENT, i32::MAX.into())?;
+        match name {
+            "segment.bytes" => drop(number(name, value, SMALLEST_SEGMENT, i32::MAX.into())?),
+            // `GzipCompression.LevelValidator`
+            "compression.gzip.level" if number(name, value, -1, 9)? == 0 => {
+                return Err(one_of(name, "-1 or a number from 1 to 9", value))
+            }
+            _ => {}
         }
         self.set(name, value)
+    }
+
+    /// What configs of a topic to be created must be beside each other, as `get` says they are set
+    /// (`LogConfig.validateValues`).
+    pub fn fit_together<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<(), String> {
+        let (low, high) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        let ms = |name: &str| get(name).and_then(|value| value.trim().parse::<i64>().ok());
+        match ms(low).unwrap_or(0) > ms(high).unwrap_or(i64::MAX) {
+            true => Err(format!("{low} is above {high}")),
+            false => Ok(()),
+        }
     }
 
     /// Set one config by its Kafka name, as a topic that exists bears it.
@@ -82,7 +99,7 @@ impl TopicConfig {
         let int = |low: i64| number(name, value, low, i32::MAX.into());
         match name {
             "retention.ms" => self.retention_ms = long(-1)?,
-            "retention.bytes" => self.retention_bytes = long(-1)?,
+            "retention.bytes" => self.retention_bytes = long(i64::MIN)?,
             "segment.bytes" if self.internal_segment => drop(int(14)?),
             "segment.bytes" => self.segment_bytes = int(14)?,
             "internal.segment.bytes" => {
@@ -256,11 +273,43 @@ fn number(name: &str, value: &str, low: i64, high: i64) -> Result<i64, String> {
     }
 }
 
-/// 0 to 1 in decimal: no float takes part in a decision.
+/// 0 to 1 in what `Double.parseDouble` takes as decimal: a point anywhere, an exponent, the suffix of a
+/// float. No float takes part in a decision, so it is judged by its digits. Java's hexadecimal numbers
+/// and NaN, which Kafka takes for being in any bounds, are not taken.
 fn is_share(value: &str) -> bool {
-    let (whole, rest) = value.split_once('.').unwrap_or((value, ""));
-    let digits = rest.bytes().all(|digit| digit.is_ascii_digit());
-    digits && (whole == "0" || whole == "1" && rest.bytes().all(|digit| digit == b'0'))
+    let value = value.strip_suffix(['f', 'F', 'd', 'D']).unwrap_or(value);
+    let (mantissa, exponent) = value.split_once(['e', 'E']).unwrap_or((value, "0"));
+    let Some(exponent) = exponent_of(exponent) else {
+        return false;
+    };
+    let negative = mantissa.starts_with('-');
+    let digits = mantissa.strip_prefix(['+', '-']).unwrap_or(mantissa);
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let digits = || whole.bytes().chain(rest.bytes());
+    if digits().next().is_none() || !digits().all(|digit| digit.is_ascii_digit()) {
+        return false;
+    }
+    let Some(first) = digits().position(|digit| digit != b'0') else {
+        return true;
+    };
+    // The number is 0.d1d2... times ten to this power, d1 not being 0.
+    let power = exponent.saturating_add(whole.len() as i64 - first as i64);
+    let mut digits = digits().skip(first);
+    let is_one = digits.next() == Some(b'1') && digits.all(|digit| digit == b'0');
+    !negative && (power < 1 || power == 1 && is_one)
+}
+
+/// The number after the `e`: a sign and at least one digit. What is far out is held within bounds.
+fn exponent_of(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let digits = digits.bytes().map(|digit| i64::from(digit - b'0'));
+    let value = digits.fold(0i64, |value, digit| {
+        value.saturating_mul(10).saturating_add(digit)
+    });
+    Some(if text.starts_with('-') { -value } else { value })
 }
 
 fn one_of(name: &str, what: &str, value: &str) -> String {
@@ -285,6 +334,10 @@ mod tests {
             ("cleanup.policy", "delete,delete"),
             ("cleanup.policy", ""),
             ("min.cleanable.dirty.ratio", "0.01"),
+            ("retention.bytes", "-2"),
+            ("compression.gzip.level", "-1"),
+            ("compression.gzip.level", "1"),
+            ("compression.gzip.level", "9"),
             ("segment.index.bytes", "4"),
             ("unclean.leader.election.enable", "FALSE"),
         ] {
@@ -299,6 +352,10 @@ mod tests {
             ("cleanup.policy", "purge"),
             ("cleanup.policy", "compact,delete"),
             ("min.cleanable.dirty.ratio", "1.01"),
+            ("compression.gzip.level", "0"),
+            ("compression.gzip.level", "00"),
+            ("compression.gzip.level", "10"),
+            ("compression.gzip.level", "-2"),
             ("min.insync.replicas", "2"),
             ("unclean.leader.election.enable", "true"),
             ("message.format.version", "3.0"),
@@ -308,6 +365,63 @@ mod tests {
         ] {
             assert!(!taken(name, value), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn a_share_is_written_as_java_reads_it() {
+        for taken in [
+            ".5",
+            "0.",
+            "1.",
+            "00.5",
+            "1e-1",
+            "5E-1",
+            "0.05e1",
+            "10e-1",
+            "1e0",
+            "+.5",
+            "-0.0",
+            "0e99",
+            "0.5f",
+            ".5D",
+            "1e-99999999999999999999",
+            "100e-2",
+            "1.00",
+        ] {
+            assert!(is_share(taken), "{taken}");
+        }
+        for refused in [
+            "",
+            ".",
+            "e1",
+            "1e",
+            "1e+",
+            "-.5",
+            "1.1",
+            "2",
+            "1e1",
+            "11e-1",
+            "0.1e2",
+            ".5.",
+            "0.5g",
+            "f",
+            "+",
+            "--1",
+            "1 e0",
+            "1e99999999999999999999",
+            "0x1p-1",
+            "NaN",
+            "Infinity",
+        ] {
+            assert!(!is_share(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_gzip_level_that_an_older_topic_has_is_still_read() {
+        let mut config = TopicConfig::default();
+        assert!(config.set_new("compression.gzip.level", "0").is_err());
+        assert!(config.set("compression.gzip.level", "0").is_ok());
     }
 
     #[test]

@@ -279,15 +279,14 @@ fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refus
         return Err(invalid(format!("{name} has no value")));
     }
     let mut effective = TopicConfig::default();
-    for (name, value) in set_configs(topic) {
-        effective.set_new(&name, &value).map_err(invalid)?;
+    let set = set_configs(topic);
+    for (name, value) in &set {
+        effective.set_new(name, value).map_err(invalid)?;
     }
+    TopicConfig::fit_together(|name| set.get(name).map(String::as_str)).map_err(invalid)?;
     let most = config.batch_bytes_max();
-    let set = topic
-        .configs
-        .iter()
-        .any(|(name, _)| name == "max.message.bytes");
-    if set && effective.max_message_bytes as u64 > most {
+    let is_set = set.contains_key("max.message.bytes");
+    if is_set && effective.max_message_bytes as u64 > most {
         let name = "max.message.bytes";
         let text = format!("{name} is at most {most} here: the journal holds no larger batch");
         return Err(invalid(text));

@@ -242,6 +242,11 @@ mod tests {
         assert_eq!(start(&replica, 8_001), Some(3));
         replica.config.retention_ms = -1;
         assert_eq!(start(&replica, i64::MAX), None);
+        // Any negative size is none.
+        for bytes in [-1, -2, i64::MIN] {
+            replica.config.retention_bytes = bytes;
+            assert_eq!(start(&replica, i64::MAX), None, "{bytes}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn odd_configs_are_judged_as_kafka_does() {
     // Case 18.
     let mut broker = Broker::start(2);
     let conn = broker.connect();
-    let rows: [(&[(&str, Option<&str>)], i16); 19] = [
+    let rows: [(&[(&str, Option<&str>)], i16); 30] = [
         (&[("retention.ms", None)], 40),
         (&[("no.such.key", Some("1"))], 40),
         (&[("", Some("1"))], 40),
@@ -25,6 +25,29 @@ fn odd_configs_are_judged_as_kafka_does() {
         (&[("cleanup.policy", Some("delete,delete"))], 0),
         (&[("cleanup.policy", Some(""))], 0),
         (&[("cleanup.policy", Some("purge"))], 40),
+        (&[("compression.gzip.level", Some("0"))], 40),
+        (&[("compression.gzip.level", Some("1"))], 0),
+        (&[("compression.gzip.level", Some("-1"))], 0),
+        (&[("retention.bytes", Some("-2"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some(".5"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some("1e-1"))], 0),
+        (&[("min.cleanable.dirty.ratio", Some("11e-1"))], 40),
+        (
+            &[
+                ("min.compaction.lag.ms", Some("10")),
+                ("max.compaction.lag.ms", Some("9")),
+            ],
+            40,
+        ),
+        (
+            &[
+                ("max.compaction.lag.ms", Some("10")),
+                ("min.compaction.lag.ms", Some("10")),
+            ],
+            0,
+        ),
+        (&[("max.compaction.lag.ms", Some("1"))], 0),
+        (&[("min.compaction.lag.ms", Some("9223372036854775807"))], 0),
         // Of a key that is named twice the last counts, but none may be null.
         (
             &[("retention.ms", Some("1")), ("retention.ms", Some("2"))],
