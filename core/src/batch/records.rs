@@ -161,9 +161,16 @@ impl TimeBounds {
         youngest: i64::MAX,
     };
 
+    /// No record of the batch will do, whatever its timestamp.
+    pub const NEVER: TimeBounds = TimeBounds {
+        oldest: i64::MAX,
+        youngest: i64::MIN,
+    };
+
     /// May a record have this timestamp? -1 says that it has none (`LogValidator.java`).
     fn admit(&self, time: i64) -> bool {
-        time == -1 || (self.oldest..=self.youngest).contains(&time)
+        let untimed = time == -1 && *self != TimeBounds::NEVER;
+        untimed || (self.oldest..=self.youngest).contains(&time)
     }
 }
 

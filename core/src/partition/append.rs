@@ -107,17 +107,24 @@ impl Replica {
     /// Check one produced batch that is not compressed.
     pub fn admit(&self, records: &[u8], now_ms: i64) -> Result<Admitted, AppendError> {
         let head = self.inspect(records)?;
-        let bounds = self.time_bounds(now_ms);
+        let bounds = self.time_bounds(&head, now_ms);
         match check_records(&head, &records[HEAD_LEN..], bounds) {
             Ok(checked) => admit_checked(head, &checked, bounds),
             Err(malformed) => decline(ErrorCode::InvalidRecord, malformed.0),
         }
     }
 
-    /// The timestamps that records may have at this time of the broker.
-    pub fn time_bounds(&self, now_ms: i64) -> TimeBounds {
+    /// The timestamps that the records of a batch may have at this time of the broker.
+    ///
+    /// Where times are the broker's, its producer must not say that they are
+    /// (`LogValidator.validateTimestamp`). Where times are the producers', Kafka reads such a batch's
+    /// largest timestamp as that of every record; here each is judged by its own, which is the one that
+    /// readers see, as the mark is cleared.
+    pub fn time_bounds(&self, head: &BatchHead, now_ms: i64) -> TimeBounds {
         let config = &self.config;
+        let claims = head.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0;
         match config.log_append_time {
+            true if claims => TimeBounds::NEVER,
             true => TimeBounds::NONE,
             false => TimeBounds {
                 oldest: now_ms.saturating_sub(config.before_max_ms),
@@ -312,13 +319,20 @@ pub fn admit_checked(
         return Ok(Admitted { head, youngest });
     }
     let (oldest, youngest) = (bounds.oldest, bounds.youngest);
+    let never = bounds == TimeBounds::NEVER;
     let named = checked.outside.iter().map(|(index, time)| {
-        let text = format!("timestamp {time} is not within {oldest} to {youngest}");
+        let text = match never {
+            true => "a producer does not mark records as of LogAppendTime".to_string(),
+            false => format!("timestamp {time} is not within {oldest} to {youngest}"),
+        };
         (*index, text)
     });
     Err(AppendError {
         code: ErrorCode::InvalidTimestamp,
-        text: "timestamps of records are outside the topic's bounds".into(),
+        text: match never {
+            true => "a producer does not mark a batch as of LogAppendTime".into(),
+            false => "timestamps of records are outside the topic's bounds".into(),
+        },
         records: named.collect(),
         by_log: true,
     })

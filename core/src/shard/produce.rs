@@ -36,7 +36,10 @@ impl Shard {
         let mut to_check = None;
         if is_compressed(&batch.records) {
             match replica.inspect(&batch.records) {
-                Ok(head) => to_check = Some((head, replica.time_bounds(now.wall_ms))),
+                Ok(head) => {
+                    let bounds = replica.time_bounds(&head, now.wall_ms);
+                    to_check = Some((head, bounds));
+                }
                 Err(error) => batch.admitted = Some(Err(error)),
             }
         }

@@ -271,6 +271,39 @@ fn the_brokers_time_is_told_in_the_answer_and_in_the_log() {
 }
 
 #[test]
+fn a_producer_does_not_say_that_times_are_the_brokers() {
+    // `LogValidator.validateTimestamp`: all records are named, those without a time too.
+    let (mut broker, conn) = with_topic(&[("message.timestamp.type", Some("LogAppendTime"))]);
+    for base in 0..2 {
+        assert_eq!(broker.append(conn, A, &of(&[at(NOW)])), (0, base));
+    }
+    assert_eq!(broker.trim(conn, A, 1), (0, 1));
+    let marked = |attributes| Head {
+        attributes,
+        count: 3,
+        ..says(10, 50)
+    };
+    let records = plain(10, &times(&[10, -1, 50]));
+    for sent in [
+        batch(marked(8), &records),
+        batch(marked(9), &gzip(&records)),
+        batch(marked(12), &zstd(&records)),
+    ] {
+        let told = broker.produce(conn, A, &sent);
+        assert_eq!((told.error, told.base, told.log_start), (32, -1, 1));
+        assert_eq!((told.named, told.message), (vec![0, 1, 2], true));
+    }
+    // What is no record is told before.
+    for sent in [
+        batch(marked(8), &records[1..]),
+        batch(marked(9), &gzip(&records[1..])),
+    ] {
+        assert_eq!(broker.append(conn, A, &sent), (87, -1));
+    }
+    assert_eq!(broker.fetch(conn, A, 1).high_watermark, 2);
+}
+
+#[test]
 fn records_of_an_impossible_time_are_named() {
     // Case 10. In gzip: core/tests/produce.rs.
     const HOUR: i64 = 3_600_000;
