@@ -215,6 +215,12 @@ impl Tally {
 
     /// The next record has these deltas. Its offset must be one above the last, and its timestamp one
     /// that can be told.
+    ///
+    /// Kafka goes on with other offsets: a compressed batch it writes anew with those that count up
+    /// (`LogValidator.validateMessagesAndAssignOffsetsCompressed`), for the sake of clients of an older
+    /// format, and an uncompressed one it keeps as it is, so that readers see offsets of other batches.
+    /// Here both are refused on purpose: what is kept is what was sent, to the byte but for its head,
+    /// and no producer of this format is known to send such a batch.
     pub fn note(&mut self, time_delta: i64, offset_delta: i64) -> Result<(), Malformed> {
         if offset_delta != i64::from(self.next) {
             return Err(Malformed("offsets do not go up by one"));
