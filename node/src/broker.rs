@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use seedlog_core::contract::{Config, Halt, Input, Knobs};
 use seedlog_core::ids::ShardId;
@@ -23,6 +24,8 @@ use crate::throttle::Throttle;
 
 /// `max.connections`.
 const CONNECTIONS_MAX: usize = 20_000;
+/// How often the data folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a broker is started with.
 #[derive(Clone, Debug)]
@@ -106,7 +109,8 @@ async fn serve(
     let mut acceptor = Acceptor::new(listener);
     loop {
         let shards = Shards::start(options, folder, wanted)?;
-        if shards.live(&mut acceptor, &mut signals, &greet).await? == Halt::Clean {
+        let live = shards.live(folder, &mut acceptor, &mut signals, &greet);
+        if live.await? == Halt::Clean {
             return Ok(0);
         }
     }
@@ -170,6 +174,7 @@ impl Shards {
     /// Serve until every shard is over: cleanly, or to be started again.
     async fn live(
         mut self,
+        folder: &Folder,
         acceptor: &mut Acceptor,
         signals: &mut Signals,
         greet: &impl Fn(SocketAddr),
@@ -180,6 +185,7 @@ impl Shards {
         let mut stopping = false;
         let mut last = Halt::Clean;
         let (mut over, mut serving, mut next) = (0, 0, 0);
+        let mut look = tokio::time::interval(LOOK_EVERY);
         while over < self.lanes.len() {
             tokio::select! {
                 biased;
@@ -197,6 +203,7 @@ impl Shards {
                     }
                 }
                 () = signals.recv() => stop(&mut stopping, &self.lanes),
+                _ = look.tick() => folder.is_still_there()?,
                 (stream, place) = acceptor.accept(), if !stopping && serving == wanted => {
                     hand_over(stream, place, &self.lanes[next % wanted]);
                     next += 1;

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{flock, FlockOperation};
@@ -40,10 +41,36 @@ pub struct Folder {
     pub path: PathBuf,
     /// Who it belongs to.
     pub stamp: Stamp,
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
+    /// The folder is still where it was, and this process's. An open file outlives its name: records would be
+    /// acknowledged that no start finds, and without the lock a second broker would come in. What cannot be
+    /// looked at is not gone.
+    ///
+    /// # Errors
+    /// Says that the folder or its lock is gone, or another one.
+    pub fn is_still_there(&self) -> Result<(), String> {
+        let found = match fs::metadata(self.path.join(LOCK)) {
+            Ok(found) => Some(found),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(_) => return Ok(()),
+        };
+        let Ok(held) = self.lock.metadata() else {
+            return Ok(());
+        };
+        let same = |found: fs::Metadata| (found.dev(), found.ino()) == (held.dev(), held.ino());
+        match found.is_some_and(same) {
+            true => Ok(()),
+            false => Err(format!(
+                "{}: the data folder or its lock was removed while the broker ran; what is \
+                 acknowledged from here on would be lost",
+                self.path.display()
+            )),
+        }
+    }
+
     /// Shards that must run where so many are wanted.
     pub fn shards_to_run(&self, wanted: u16) -> Result<u16, String> {
         let path = self.path.join("journal");
@@ -95,7 +122,7 @@ impl Folder {
         Ok(Folder {
             path: path.to_path_buf(),
             stamp,
-            _lock: lock,
+            lock,
         })
     }
 }

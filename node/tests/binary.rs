@@ -92,7 +92,13 @@ fn started(command: &mut Command) -> Broker {
     let address = line
         .strip_prefix("seedlog is ready on ")
         .and_then(|rest| rest.split(',').next());
-    let address = address.unwrap_or_else(|| panic!("not ready: {line}"));
+    let address = address.unwrap_or_else(|| {
+        let mut told = String::new();
+        if let Some(stderr) = process.stderr.as_mut() {
+            let _ = stderr.read_to_string(&mut told);
+        }
+        panic!("not ready: {line}{told}")
+    });
     Broker {
         address: address.into(),
         process,
@@ -185,6 +191,30 @@ fn a_second_process_names_folder_and_owner_and_writes_nothing() {
     assert!(contents(&data) == before, "something was written");
     drop(broker);
     fs::remove_dir_all(&data).expect("removed");
+}
+
+/// Its open files would take records that no start finds, or a second broker would come in.
+#[test]
+fn a_broker_whose_folder_or_lock_is_gone_ends() {
+    for whole in [true, false] {
+        let (data, moved) = (folder("removed"), folder("removed-moved"));
+        let mut broker = started(dev(&data).stderr(Stdio::piped()));
+        match whole {
+            true => fs::rename(&data, &moved).expect("moved"),
+            false => fs::remove_file(data.join("lock")).expect("removed"),
+        }
+        let mut told = String::new();
+        let stderr = broker.process.stderr.as_mut().expect("piped");
+        stderr.read_to_string(&mut told).expect("text");
+        let code = broker.process.wait().expect("ended").code();
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(&data.display().to_string()), "{told}");
+        assert!(told.contains("removed while the broker ran"), "{told}");
+        // Until it noticed it may have made files anew.
+        for path in [data, moved] {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
 }
 
 #[test]
