@@ -63,6 +63,18 @@ def behind_for_ever(broker, full):
     return f"{sent} calls taken by the sockets, then gone"
 
 
+def parked(broker, full):
+    """As many partitions in fetches that wait as a large installation has."""
+    made = [connect(broker.port) for _ in range(350)]
+    asked = fetch(0, "thousand", range(1000), MIB, EVER)
+    for connection in made:
+        connection.sendall(asked)
+    time.sleep(3)
+    for connection in made:
+        connection.close()
+    return f"{len(made)} fetches of 1,000 partitions, waiting"
+
+
 def smallest(broker, full):
     """Requests of the least size there is, as many as the sockets take, on each of many connections."""
     made = []

@@ -25,6 +25,8 @@ ORDINARY = dict(options=(), files=None, produces=True)
 CASES = {
     "pipelined": (cases.pipelined, 64, ORDINARY),
     "behind-for-ever": (cases.behind_for_ever, 64, ORDINARY),
+    # 350,000 partitions: 33 MB as they are counted, three times that in memory.
+    "parked": (cases.parked, 192, ORDINARY),
     # 128 MiB of frames, and 80,000 decoded calls with their answers.
     "smallest": (cases.smallest, 256, ORDINARY),
     "packed": (cases.packed, 256, ORDINARY),
