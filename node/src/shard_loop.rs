@@ -278,7 +278,8 @@ impl Loop {
                 }
                 break;
             }
-            if link.unsent_apart() > UNTOLD_BYTES {
+            let most = UNTOLD_BYTES + self.config.limits.unsent_per_connection as usize;
+            if link.unsent() > most || link.unsent_apart() > UNTOLD_BYTES {
                 // Looked at again when the socket has taken that.
                 break;
             }
