@@ -52,6 +52,22 @@ pub fn produced(version: i16, (topic, index): (&str, i32), mut answer: In) -> Pr
     }
 }
 
+/// Produce to partition 0 of the topic with this id, at version 13, and read the outcome's error.
+pub fn produce_by_id(broker: &mut Broker, conn: u64, id: [u8; 16], records: &[u8]) -> i16 {
+    let out = Out::flexible(0, 13).compact(None).i16(-1).i32(5_000);
+    let out = out.compact_list(&[id], |out, id| {
+        out.raw(id).compact_list(&[0], |out, index| {
+            let out = out.i32(*index).varint(records.len() as u64 + 1);
+            out.raw(records)
+        })
+    });
+    let mut answer = broker.ask(conn, &out.u8(0));
+    answer.tags(true);
+    assert_eq!((answer.count(true), answer.uuid()), (1, id));
+    assert_eq!((answer.count(true), answer.i32()), (1, 0));
+    answer.i16()
+}
+
 /// What one partition of a Fetch is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {

@@ -2,7 +2,7 @@
 
 use super::batches::{at, of, NOW};
 use super::broker::Broker;
-use super::calls::{produce, produced};
+use super::calls::{produce, produce_by_id, produced};
 use super::frames::Out;
 use super::topics::New;
 
@@ -54,17 +54,7 @@ fn nor_by_its_id() {
     let records = of(&[at(NOW)]);
     let (error, id) = internal_row(&mut broker, conn, INTERNAL[0]);
     assert_eq!(error, 0);
-    let out = Out::flexible(0, 13).compact(None).i16(-1).i32(5_000);
-    let out = out.compact_list(&[id], |out, id| {
-        out.raw(id).compact_list(&[0], |out, index| {
-            let out = out.i32(*index).varint(records.len() as u64 + 1);
-            out.raw(&records)
-        })
-    });
-    let mut answer = broker.ask(conn, &out.u8(0));
-    answer.tags(true);
-    assert_eq!((answer.count(true), answer.uuid()), (1, id));
-    assert_eq!((answer.count(true), answer.i32(), answer.i16()), (1, 0, 17));
+    assert_eq!(produce_by_id(&mut broker, conn, id, &records), 17);
 }
 
 #[test]

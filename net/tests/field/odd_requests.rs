@@ -4,7 +4,7 @@
 use super::batches::{at, batch, of, plain, Head, NOW};
 use super::broker::Broker;
 use super::calls::{
-    fetch, fetched, fetched_topics, named, produce, produced, Topic, Wanted, PATIENT,
+    fetch, fetched, fetched_topics, named, produce, produce_by_id, produced, Topic, Wanted, PATIENT,
 };
 use super::frames::{In, Out};
 use super::topics::New;
@@ -228,20 +228,7 @@ fn the_id_of_no_topic_is_an_unknown_id() {
     );
     assert_eq!(fetched_topics(12, answer)[0].1[0].error, 3);
     let records = of(&[at(NOW)]);
-    let out = Out::flexible(0, 13).compact(None).i16(-1).i32(5_000);
-    let out = out.compact_list(&[NONE], |out, id| {
-        out.raw(id).compact_list(&[0], |out, index| {
-            let out = out.i32(*index).varint(records.len() as u64 + 1);
-            out.raw(&records)
-        })
-    });
-    let mut answer = broker.ask(conn, &out.u8(0));
-    answer.tags(true);
-    assert_eq!((answer.count(true), answer.uuid()), (1, NONE));
-    assert_eq!(
-        (answer.count(true), answer.i32(), answer.i16()),
-        (1, 0, 100)
-    );
+    assert_eq!(produce_by_id(&mut broker, conn, NONE, &records), 100);
     let told = produced(
         8,
         ("", 0),
