@@ -1,8 +1,8 @@
 //! What a broker lets clients make it hold, and for how long: every bound in one place, with Kafka's
 //! name and default where Kafka has one.
 //!
-//! Bytes are charged from the moment they arrive until they are gone ([`crate::pools`]). Three of the
-//! bounds are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
+//! Bytes are charged from the moment they arrive until they are gone ([`crate::pools`]). Bounds of
+//! bytes that are queued are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
 
 use crate::partition::PRODUCERS_MAX;
 

@@ -86,7 +86,12 @@ impl Conn {
         }
     }
 
-    /// A call of this kind waits for others of the connection.
+    /// A call waits for others of the connection.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A call of this kind does.
     pub(super) fn has_waiting(&self, produce: bool) -> bool {
         let mut waiting = self.waiting.iter();
         waiting.any(|(_, request, _)| is_produce(request) == produce)

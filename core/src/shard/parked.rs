@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::connections::Conn;
 use super::gateway::Kind;
 use super::Shard;
 use crate::contract::Effects;
@@ -36,8 +37,7 @@ impl Shard {
             return;
         };
         let held = call.held;
-        let row = self.conns.get(&call.conn);
-        if row.is_some_and(|row| row.has_waiting(false) || row.has_waiting(true)) {
+        if self.conns.get(&call.conn).is_some_and(Conn::has_calls) {
             self.parked.ahead.insert(token);
         }
         if self.parked.waiting.insert(token) {
@@ -46,8 +46,7 @@ impl Shard {
         }
         while !self.pools.parked.has_room() && self.parked.waiting.len() > 1 {
             if let Some(first) = self.parked.waiting.first().copied() {
-                self.unpark(first);
-                self.give_up(now, first, out);
+                self.give_way(now, first, out);
             }
         }
         self.let_pass(now, out);
@@ -69,24 +68,27 @@ impl Shard {
     /// answer with what there is. Kafka reads no call behind a fetch that waits.
     pub(super) fn let_pass(&mut self, now: Now, out: &mut Effects) {
         let pools = &self.pools;
-        let pressed = [pools.requests.is_pressed(), pools.produces.is_pressed()];
-        if pressed == [false; 2] || self.parked.ahead.is_empty() {
+        let (requests, produces) = (pools.requests.is_pressed(), pools.produces.is_pressed());
+        if !(requests || produces) || self.parked.ahead.is_empty() {
             return;
         }
         let holds = |token: &&u64| {
             let call = self.calls.get(token);
             let row = call.and_then(|call| self.conns.get(&call.conn));
             row.is_some_and(|row| {
-                [false, true]
-                    .iter()
-                    .any(|produce| pressed[usize::from(*produce)] && row.has_waiting(*produce))
+                requests && row.has_waiting(false) || produces && row.has_waiting(true)
             })
         };
         let ahead: Vec<u64> = self.parked.ahead.iter().filter(holds).copied().collect();
         for token in ahead {
-            self.unpark(token);
-            self.give_up(now, token, out);
+            self.give_way(now, token, out);
         }
+    }
+
+    /// A fetch that waits answers with what there is, for the sake of others.
+    fn give_way(&mut self, now: Now, token: u64, out: &mut Effects) {
+        self.unpark(token);
+        self.give_up(now, token, out);
     }
 
     /// Parked are fetches, and the pool holds what they hold.
