@@ -16,12 +16,14 @@ pub enum Input {
         conn: ConnId,
     },
     /// So many bytes of this connection have arrived and are not decoded: 0 when none is left. Told
-    /// when it changes.
+    /// when that or the other changes.
     Receiving {
         /// The connection.
         conn: ConnId,
         /// Bytes.
         bytes: u64,
+        /// A whole request stands first among them. It waits for room, not for its client.
+        whole: bool,
     },
     /// A client's request.
     Client {

@@ -31,6 +31,10 @@ pub struct Limits {
     pub fetch_bytes: u64,
     /// Bytes of all other answers that wait for their sockets. 32 MiB for the broker.
     pub reply_bytes: u64,
+    /// An answer of no more than this is small. Small ones have a quarter of [`Limits::reply_bytes`] to
+    /// themselves, and a part of it is kept for clients that have read all that was answered before.
+    /// Larger ones begin one in a turn. 64 KiB: a socket takes that at once.
+    pub small_answer_bytes: u64,
     /// `fetch.max.bytes` of the broker: no answer to a Fetch holds more, its first batch excepted.
     /// 55 MiB, as in Kafka.
     pub fetch_max_bytes: usize,
@@ -57,6 +61,9 @@ pub struct Limits {
     /// Where a pool is used up, whoever holds some of it and has not moved for so long loses its
     /// connection, the longest stalled first: it must not hold up those that move.
     pub pressed_stall_ms: u64,
+    /// There, to take or to send less than this in that time is to stand still: a byte now and then
+    /// would keep the room of many. 16 KiB.
+    pub pressed_pace_bytes: u64,
     /// A Produce, and what changes topics, is answered REQUEST_TIMED_OUT after its own `timeout_ms`,
     /// but not sooner than this: Kafka's clock starts after its write, which waits for no disk.
     pub timeout_min_ms: u64,
@@ -78,6 +85,7 @@ impl Limits {
         frame_bytes: 128 << 20,
         fetch_bytes: 128 << 20,
         reply_bytes: 32 << 20,
+        small_answer_bytes: 64 << 10,
         fetch_max_bytes: 55 << 20,
         calls_per_connection: 256,
         produces_per_connection: 16,
@@ -88,11 +96,12 @@ impl Limits {
         stalled_request_ms: 30_000,
         stalled_reader_ms: 30_000,
         pressed_stall_ms: 500,
+        pressed_pace_bytes: 16 << 10,
         timeout_min_ms: 5_000,
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 19] {
+    pub fn list(&self) -> [(&'static str, u64); 21] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -101,6 +110,7 @@ impl Limits {
             ("queued.max.frame.bytes", self.frame_bytes),
             ("queued.max.fetch.response.bytes", self.fetch_bytes),
             ("queued.max.other.response.bytes", self.reply_bytes),
+            ("small.response.bytes", self.small_answer_bytes),
             ("fetch.max.bytes", self.fetch_max_bytes as u64),
             ("max.calls.per.connection", self.calls_per_connection as u64),
             (
@@ -120,6 +130,7 @@ impl Limits {
             ("stalled.request.ms", self.stalled_request_ms),
             ("stalled.reader.ms", self.stalled_reader_ms),
             ("stalled.pressed.ms", self.pressed_stall_ms),
+            ("stalled.pressed.bytes", self.pressed_pace_bytes),
             ("request.timeout.min.ms", self.timeout_min_ms),
             ("max.producers.per.partition", PRODUCERS_MAX as u64),
         ]

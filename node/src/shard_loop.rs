@@ -242,9 +242,9 @@ impl Loop {
             let codec = link.codec.borrow();
             (codec.buffered_bytes(), codec.has_frame())
         };
-        if link.told.replace(buffered) != buffered {
+        if link.told.replace((buffered, whole)) != (buffered, whole) {
             let bytes = buffered as u64;
-            let receiving = Input::Receiving { conn, bytes };
+            let receiving = Input::Receiving { conn, bytes, whole };
             self.shard.handle(now, receiving, out);
         }
         link.has_told();

@@ -159,8 +159,8 @@ pub struct Link {
     emptied: Notify,
     /// Bytes that arrived since the loop last looked at it.
     untold: Cell<u64>,
-    /// The core was told that so much is waiting here.
-    pub told: Cell<usize>,
+    /// The core was told that so much is waiting here, and whether a whole request is.
+    pub told: Cell<(usize, bool)>,
     /// Its next request waits for room in its pool.
     pub blocked: Cell<bool>,
     /// The core was told that the client leaves.
@@ -233,7 +233,7 @@ pub fn serve(
         may_write: Notify::new(),
         emptied: Notify::new(),
         untold: Cell::new(0),
-        told: Cell::new(0),
+        told: Cell::new((0, false)),
         blocked: Cell::new(false),
         told_leaving: Cell::new(false),
         _place: place,

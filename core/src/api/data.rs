@@ -143,6 +143,8 @@ pub struct PartitionFetched {
     pub log_start_offset: i64,
     /// Whole record batches, in pieces to be sent one after the other.
     pub records: Vec<Bytes>,
+    /// Records that can be read follow in another segment, which this read did not reach. Not sent.
+    pub ends_early: bool,
 }
 
 impl PartitionFetched {
@@ -155,6 +157,7 @@ impl PartitionFetched {
             last_stable_offset: -1,
             log_start_offset: -1,
             records: Vec::new(),
+            ends_early: false,
         }
     }
 }

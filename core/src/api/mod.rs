@@ -67,7 +67,7 @@ pub enum Response {
 
 /// Memory that an element of an answer takes beside its texts and records, in bytes: about its size on
 /// the wire and in memory.
-const ELEMENT_BYTES: u64 = 64;
+pub(crate) const ELEMENT_BYTES: u64 = 64;
 
 impl Response {
     /// Bytes that the answer holds until its socket has taken them, near enough: its records and texts

@@ -10,7 +10,7 @@ use crate::ids::{NodeId, Uuid};
 
 /// Most partitions that one request may add: Kafka's `MAX_PARTITIONS_PER_BATCH`
 /// (`ReplicationControlManager`), answered POLICY_VIOLATION as there.
-const MAX_ADDED: u64 = 10_000;
+pub const ADDED_MAX: u64 = 10_000;
 
 /// Most partitions of the broker. Each is a replica in memory, an entry of every checkpoint, and a
 /// folder; Kafka has no limit and advises some thousands a broker. Where the journal is small there are
@@ -130,10 +130,10 @@ fn create_topics(
     let single = |topic: &&NewTopic| !twice.contains(&topic.name[..]);
     let wanted = request.topics.iter().filter(single);
     let wanted = wanted.map(|topic| wanted_partitions(config, topic));
-    let too_many = wanted.sum::<u64>() > MAX_ADDED;
+    let too_many = wanted.sum::<u64>() > ADDED_MAX;
     for topic in &request.topics {
         let outcome = if too_many {
-            let text = format!("a request may create {MAX_ADDED} partitions in all");
+            let text = format!("a request may create {ADDED_MAX} partitions in all");
             Err((ErrorCode::PolicyViolation, text))
         } else if twice.contains(&topic.name[..]) {
             if !told.insert(&topic.name[..]) {
@@ -476,8 +476,8 @@ fn create_partitions(
         } else {
             check_growth(image, config, name, *total, assignment.as_deref()).and_then(
                 |(id, added)| {
-                    if room.partitions + u64::from(added) > MAX_ADDED {
-                        let text = format!("a request may add {MAX_ADDED} partitions in all");
+                    if room.partitions + u64::from(added) > ADDED_MAX {
+                        let text = format!("a request may add {ADDED_MAX} partitions in all");
                         return Err((ErrorCode::PolicyViolation, text));
                     }
                     room.take(added, 0)?;

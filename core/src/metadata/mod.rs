@@ -6,7 +6,7 @@ mod decide;
 mod record;
 
 pub use configs::TopicConfig;
-pub use decide::{check_name as decide_name, decide, Decision};
+pub use decide::{check_name as decide_name, decide, Decision, ADDED_MAX};
 pub use record::{decode_records, encode_records, Record};
 
 use std::collections::BTreeMap;

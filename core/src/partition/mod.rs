@@ -227,6 +227,13 @@ impl Replica {
         self.high_watermark != before
     }
 
+    /// Bytes of batches that were appended and cannot be seen yet.
+    pub fn hidden_bytes(&self) -> u64 {
+        let hidden = self.tail.iter().rev();
+        let hidden = hidden.take_while(|batch| batch.row.next > self.high_watermark);
+        hidden.map(|batch| u64::from(batch.row.size)).sum()
+    }
+
     /// A block with batches up to `end` must be synced before they are acknowledged.
     pub fn must_sync(&self, end: i64) -> bool {
         !self.config.opts_out_of_syncing() || end - self.durable_end >= self.config.flush_messages

@@ -177,6 +177,13 @@ impl Replica {
         })
     }
 
+    /// What can be read goes on behind these rows of a segment, and they are its last.
+    pub fn ends_early(&self, rows: &[Row]) -> bool {
+        let end = rows.last().map_or(0, |row| row.next);
+        let is_end = |segment: &Segment| segment.end == end;
+        end < self.high_watermark && self.segments.iter().any(is_end)
+    }
+
     /// Rows came from the disk. False if they are damaged. Only one old segment's rows are kept.
     pub fn rows_loaded(&mut self, base: i64, count: u64, bytes: &Bytes) -> bool {
         let owner = Owner::of(self.cluster, self.id);

@@ -67,10 +67,10 @@ impl Shard {
     pub(super) fn cancelled(&mut self, from: ShardId, token: u64, out: &mut Effects) {
         for ahead in &mut self.ahead {
             if let Ask::Parts { interest, .. } = &mut ahead.ask {
-                *interest &= (ahead.from, ahead.token) != (from, token);
+                interest.take_if(|_| (ahead.from, ahead.token) == (from, token));
             }
         }
-        self.forget_interest(from, token);
+        self.interests.forget(from, token);
         self.drop_lookups(from, token, out);
     }
 }

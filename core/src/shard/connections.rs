@@ -1,8 +1,8 @@
 //! Connections: each one's calls in order, what it holds, and when it is given up.
 //!
 //! A connection executes in order; only Produce overlaps Produce. Connections take turns, one call
-//! each, from a work list: however many calls a client sends at once, nothing recurses over them.
-//! A call that would make the shard hold more than it may waits, and its connection with it.
+//! each, from a work list (`runnable.rs`): however many calls a client sends at once, nothing recurses over
+//! them. A call that would make the shard hold more than it may waits, and its connection with it.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ use crate::api::{Request, Response};
 use crate::contract::{Appetite, CloseReason, Effects};
 use crate::ids::{CallId, ConnId};
 use crate::limits::Limits;
-use crate::pools::{Pool, Pools};
+use crate::pools::{Pool, Pools, LANES};
 use crate::time::{Instant, Now};
 
 /// A turn that comes so long after it was due follows a stop of the whole process: SIGSTOP, a machine that
@@ -23,30 +23,65 @@ const SPARED_MS: u64 = 1_000;
 /// But not again within so long: a shard that is only slow must give up who stalls all the same.
 const SPARED_AGAIN_MS: u64 = 10_000;
 
+/// Who has read so many answers, each before it asked for more, may be trusted to read the next one. A
+/// socket alone takes some of them for a client that reads nothing.
+const PROVEN_ROUNDS: u32 = 8;
+
+/// Since when less than [`Limits::pressed_pace_bytes`] have moved.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    moved: u64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace {
+            since: now,
+            moved: 0,
+        }
+    }
+
+    /// So much moved, of a pace of `least`.
+    fn moved(&mut self, now: Instant, bytes: u64, least: u64) {
+        self.moved += bytes;
+        if self.moved >= least {
+            *self = Pace::new(now);
+        }
+    }
+}
+
 /// A client connection.
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
-    waiting: VecDeque<(CallId, Request, u64)>,
-    running: usize,
-    running_produce: bool,
+    pub(super) waiting: VecDeque<(CallId, Request, u64)>,
+    pub(super) running: usize,
+    pub(super) running_produce: bool,
     /// It stands on the work list, or among those that wait for a pool.
-    listed: bool,
+    pub(super) listed: bool,
+    /// How often it has asked once it had read all that was answered before.
+    rounds: u32,
     /// It has closed its side: no fetch of it parks.
     leaving: bool,
     /// It hung up: only what it produced before is still done.
-    gone: bool,
+    pub(super) gone: bool,
     /// Its calls that wait for something, by token.
     pub(super) open: BTreeSet<u64>,
     /// Bytes that have arrived and are not decoded.
     receiving: u64,
-    /// Bytes of answers that its socket has not taken: of fetched records, of others.
-    unsent: [u64; 2],
+    /// A whole request is among them: nobody waits for the client.
+    received: bool,
+    /// Bytes of answers that its socket has not taken: of fetched records, of small ones, of large ones.
+    unsent: [u64; LANES],
     /// When a byte was last heard or sent.
     heard_at: Instant,
     /// When a byte of the request that is arriving last came.
     received_at: Instant,
     /// When the socket last took something, or something began to wait for it.
-    sent_at: Instant,
+    pub(super) sent_at: Instant,
+    /// The same two where a pool is used up: a little does not count.
+    pace_in: Pace,
+    pace_out: Pace,
     /// When it is looked at next, to see whether it is stalled or idle.
     looked_at: Instant,
 }
@@ -58,30 +93,48 @@ impl Conn {
             running: 0,
             running_produce: false,
             listed: false,
+            rounds: 0,
             leaving: false,
             gone: false,
             open: BTreeSet::new(),
             receiving: 0,
-            unsent: [0; 2],
+            received: false,
+            unsent: [0; LANES],
             heard_at: now,
             received_at: now,
             sent_at: now,
+            pace_in: Pace::new(now),
+            pace_out: Pace::new(now),
             looked_at: Instant(u64::MAX),
         }
     }
 
-    fn unsent(&self) -> u64 {
-        self.unsent[0] + self.unsent[1]
+    pub(super) fn unsent(&self) -> u64 {
+        self.unsent.iter().sum()
+    }
+
+    /// It has shown that it reads what it asks for.
+    pub(super) fn is_proven(&self) -> bool {
+        self.rounds >= PROVEN_ROUNDS
+    }
+
+    /// A request of it has begun and is not whole.
+    fn is_receiving(&self) -> bool {
+        self.receiving > 0 && !self.received
     }
 
     /// Since when it has not moved, if it holds some of this.
     fn stalled_with(&self, held: Held) -> Option<Instant> {
         match held {
-            Held::Request => (self.receiving > 0).then_some(self.received_at),
-            Held::Answer(lane) => (self.unsent[lane] > 0).then_some(self.sent_at),
+            Held::Request if self.is_receiving() => Some(self.pace_in.since),
+            // A whole request waits for room, or for its client to read.
+            Held::Request => {
+                (self.receiving > 0 && self.unsent() > 0).then_some(self.pace_out.since)
+            }
+            Held::Answer(lane) => (self.unsent[lane] > 0).then_some(self.pace_out.since),
             Held::Waiting { produce } => {
                 let stalled = self.has_waiting(produce) && self.unsent() > 0;
-                stalled.then_some(self.sent_at)
+                stalled.then_some(self.pace_out.since)
             }
         }
     }
@@ -102,7 +155,9 @@ impl Conn {
         let idle = (self.heard_at.plus_millis(limits.idle_ms), CloseReason::Idle);
         let request = self.received_at.plus_millis(limits.stalled_request_ms);
         let reader = self.sent_at.plus_millis(limits.stalled_reader_ms);
-        let request = (self.receiving > 0).then_some((request, CloseReason::StalledRequest));
+        let request = self
+            .is_receiving()
+            .then_some((request, CloseReason::StalledRequest));
         let reader = (self.unsent() > 0).then_some((reader, CloseReason::StalledReader));
         let first = [request, reader].into_iter().flatten();
         first.fold(idle, |first, next| match next.0 < first.0 {
@@ -124,32 +179,18 @@ enum Held {
 impl Held {
     /// Where there is no room for decoded requests, those that arrive stand still through no fault of their
     /// clients: so these come last.
-    const ALL: [Held; 5] = [
+    const ALL: [Held; 6] = [
         Held::Waiting { produce: false },
         Held::Waiting { produce: true },
         Held::Answer(0),
         Held::Answer(1),
+        Held::Answer(2),
         Held::Request,
     ];
 }
 
-/// Connections with something to do.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Runnable {
-    /// These may begin a call now.
-    ready: VecDeque<ConnId>,
-    /// The next call of these waits for room: for fetched records, for other answers.
-    fetches: VecDeque<ConnId>,
-    replies: VecDeque<ConnId>,
-}
-
-fn is_produce(request: &Request) -> bool {
+pub(super) fn is_produce(request: &Request) -> bool {
     matches!(request, Request::Produce(_))
-}
-
-/// Which of [`Conn::unsent`] an answer belongs to.
-fn lane(response: &Response) -> usize {
-    usize::from(!matches!(response, Response::Fetch(_)))
 }
 
 impl Shard {
@@ -181,8 +222,11 @@ impl Shard {
         let reserved: u64 = self.calls.values().map(Call::reserved).sum();
         let held = self.pools.fetches.held();
         assert_eq!(fetched + reserved, held, "fetched bytes are miscounted");
-        let replies: u64 = rows().map(|row| row.unsent[1]).sum();
-        assert_eq!(replies, self.pools.replies.held(), "answers are miscounted");
+        let pools = [(1, &self.pools.replies), (2, &self.pools.large_replies)];
+        for (lane, pool) in pools {
+            let replies: u64 = rows().map(|row| row.unsent[lane]).sum();
+            assert_eq!(replies, pool.held(), "answers are miscounted");
+        }
         let waiting = rows().flat_map(|row| &row.waiting);
         let waiting = waiting.map(|(_, request, held)| (is_produce(request), *held));
         let calls = self.calls.iter();
@@ -195,6 +239,7 @@ impl Shard {
         let held = [self.pools.produces.held(), self.pools.requests.held()];
         assert_eq!(sums, held, "requests are miscounted");
         self.check_parked();
+        self.check_promised();
     }
 
     /// The pool that a request of this kind is charged to.
@@ -221,6 +266,9 @@ impl Shard {
             return;
         };
         row.heard_at = now.mono;
+        if row.running == 0 && row.waiting.is_empty() && row.unsent() == 0 {
+            row.rounds = row.rounds.saturating_add(1);
+        }
         let produce = is_produce(&request);
         row.waiting.push_back((call, request, held));
         self.parked.queued_behind(&row.open);
@@ -228,34 +276,45 @@ impl Shard {
         self.list(conn);
     }
 
-    /// So much of a connection has arrived and is not decoded.
-    pub(super) fn receiving(&mut self, now: Now, conn: ConnId, bytes: u64) {
+    /// So much of a connection has arrived and is not decoded, a `whole` request first or not.
+    pub(super) fn receiving(&mut self, now: Now, conn: ConnId, bytes: u64, whole: bool) {
+        let least = self.config.limits.pressed_pace_bytes;
         let Some(row) = self.conns.get_mut(&conn).filter(|row| !row.gone) else {
             return;
         };
+        let receiving = row.is_receiving();
         let before = std::mem::replace(&mut row.receiving, bytes);
+        row.received = whole;
         (row.heard_at, row.received_at) = (now.mono, now.mono);
+        let begins = row.is_receiving() && !receiving;
+        match begins || bytes < before {
+            true => row.pace_in = Pace::new(now.mono),
+            false => row.pace_in.moved(now.mono, bytes - before, least),
+        }
         self.pools.frames.give(before);
         self.pools.frames.take(bytes);
-        if before == 0 {
+        if begins {
             self.watch(conn);
         }
     }
 
     /// The socket took so much of what was answered.
     pub(super) fn sent(&mut self, now: Now, conn: ConnId, bytes: u64) {
+        let least = self.config.limits.pressed_pace_bytes;
         let Some(row) = self.conns.get_mut(&conn) else {
             return;
         };
         (row.heard_at, row.sent_at) = (now.mono, now.mono);
+        row.pace_out.moved(now.mono, bytes, least);
         // Answers leave in order, so which lane's bytes went is known only when all have; records are
-        // the ones that are short.
-        let fetched = bytes.min(row.unsent[0]);
-        let other = (bytes - fetched).min(row.unsent[1]);
-        row.unsent[0] -= fetched;
-        row.unsent[1] -= other;
-        self.pools.fetches.give(fetched);
-        self.pools.replies.give(other);
+        // the ones that are short, and small answers are not.
+        let mut left = bytes;
+        for lane in [0, 2, 1] {
+            let taken = left.min(row.unsent[lane]);
+            row.unsent[lane] -= taken;
+            left -= taken;
+            self.pools.answers(lane).give(taken);
+        }
         if self.config.knobs.has(114) {
             return;
         }
@@ -276,13 +335,16 @@ impl Shard {
         };
         if row.unsent() == 0 {
             row.sent_at = now.mono;
+            row.pace_out = Pace::new(now.mono);
         }
-        let (lane, held) = (lane(&response), response.held_bytes());
+        let held = response.held_bytes();
+        let lane = match &response {
+            Response::Fetch(_) => 0,
+            _ if held <= self.config.limits.small_answer_bytes => 1,
+            _ => 2,
+        };
         row.unsent[lane] += held;
-        match lane {
-            0 => self.pools.fetches.take(held),
-            _ => self.pools.replies.take(held),
-        }
+        self.pools.answers(lane).take(held);
         out.replies.push((conn, call, response));
         self.watch(conn);
     }
@@ -293,107 +355,6 @@ impl Shard {
             row.running -= 1;
             self.list_or_forget(conn);
         }
-    }
-
-    /// Put a connection on the work list if it has something to do.
-    fn list(&mut self, conn: ConnId) {
-        let Some(row) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        if !row.listed && !row.waiting.is_empty() {
-            row.listed = true;
-            self.runnable.ready.push_back(conn);
-        }
-    }
-
-    /// Clients are served from now on: go on with what waited for that.
-    pub(super) fn list_all(&mut self) {
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        conns.into_iter().for_each(|conn| self.list(conn));
-    }
-
-    /// Let the next connection on the work list begin a call, if it may. False if there is none.
-    pub(super) fn run_next_conn(&mut self, now: Now, out: &mut Effects) -> bool {
-        if !self.is_ready() || self.stopping.drained {
-            return false;
-        }
-        let runnable = &mut self.runnable;
-        let mut next = runnable.ready.pop_front();
-        if next.is_none() && self.pools.fetches.has_room() {
-            next = runnable.fetches.pop_front();
-        }
-        if next.is_none() && self.pools.replies.has_room() {
-            next = runnable.replies.pop_front();
-        }
-        if let Some(conn) = next {
-            self.run_conn(now, conn, out);
-        }
-        next.is_some()
-    }
-
-    /// Connections may begin calls now, and no input will come to make them.
-    pub(super) fn has_runnable(&self) -> bool {
-        !self.runnable.ready.is_empty() && self.is_ready() && !self.stopping.drained
-    }
-
-    /// Calls that were heard are to begin, or wait for room in a pool: who holds it without moving soon
-    /// lets go. Or they wait for their own socket.
-    pub(super) fn has_waiting_calls(&self, now: Now) -> bool {
-        let Runnable {
-            ready,
-            fetches,
-            replies,
-        } = &self.runnable;
-        let listed = !(ready.is_empty() && fetches.is_empty() && replies.is_empty());
-        listed || self.sockets_waited_for().any(|until| until > now.mono)
-    }
-
-    /// Connections whose next call waits until their socket has taken something: how long a stop waits for
-    /// that.
-    pub(super) fn sockets_waited_for(&self) -> impl Iterator<Item = Instant> + '_ {
-        let most_ms = self.config.limits.pressed_stall_ms;
-        let blocked = |row: &&Conn| !row.gone && !row.waiting.is_empty() && row.unsent() > 0;
-        let blocked = self.conns.values().filter(blocked);
-        blocked.map(move |row| row.sent_at.plus_millis(most_ms))
-    }
-
-    /// Begin this connection's next call, if it may.
-    fn run_conn(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
-        let limit = self.config.limits.unsent_per_connection;
-        let Some(row) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        row.listed = false;
-        let Some((_, request, _)) = row.waiting.front() else {
-            return self.forget_if_done(conn);
-        };
-        let produce = is_produce(request);
-        let fetch = matches!(request, Request::Fetch(_));
-        // Listed again when a call ends, or when the socket takes something.
-        let in_turn = row.running == 0 || (produce && row.running_produce);
-        let in_turn = in_turn || self.config.knobs.has(87);
-        if !in_turn || row.unsent() > limit {
-            return;
-        }
-        let (pool, queue) = match fetch {
-            true => (&self.pools.fetches, &mut self.runnable.fetches),
-            false => (&self.pools.replies, &mut self.runnable.replies),
-        };
-        if !pool.has_room() && !row.gone {
-            row.listed = true;
-            return queue.push_back(conn);
-        }
-        let Some((call, request, held)) = row.waiting.pop_front() else {
-            return;
-        };
-        if row.gone && !produce {
-            self.request_pool(produce).give(held);
-            return self.list_or_forget(conn);
-        }
-        row.running += 1;
-        row.running_produce = produce;
-        self.list(conn);
-        self.begin(now, conn, call, (request, held), out);
     }
 
     /// The client sends no more: nobody would notice that it is gone while a fetch waits.
@@ -421,15 +382,16 @@ impl Shard {
         };
         row.gone = true;
         let (receiving, unsent) = (row.receiving, row.unsent);
-        (row.receiving, row.unsent) = (0, [0; 2]);
+        (row.receiving, row.unsent) = (0, [0; LANES]);
         let open = match self.config.knobs.has(115) {
             true => Default::default(),
             false => row.open.clone(),
         };
         let looked_at = row.looked_at;
         self.pools.frames.give(receiving);
-        self.pools.fetches.give(unsent[0]);
-        self.pools.replies.give(unsent[1]);
+        for (lane, bytes) in unsent.into_iter().enumerate() {
+            self.pools.answers(lane).give(bytes);
+        }
         self.conn_deadlines.remove(&(looked_at, conn));
         for token in open {
             self.cancel(token, out);
@@ -437,12 +399,12 @@ impl Shard {
         self.list_or_forget(conn);
     }
 
-    fn list_or_forget(&mut self, conn: ConnId) {
+    pub(super) fn list_or_forget(&mut self, conn: ConnId) {
         self.list(conn);
         self.forget_if_done(conn);
     }
 
-    fn forget_if_done(&mut self, conn: ConnId) {
+    pub(super) fn forget_if_done(&mut self, conn: ConnId) {
         let done = |row: &&Conn| row.gone && row.waiting.is_empty() && row.running == 0;
         if self.conns.get(&conn).filter(done).is_some() {
             self.conns.remove(&conn);
@@ -531,7 +493,8 @@ impl Shard {
         match held {
             Held::Request => &self.pools.frames,
             Held::Answer(0) => &self.pools.fetches,
-            Held::Answer(_) => &self.pools.replies,
+            Held::Answer(1) => &self.pools.replies,
+            Held::Answer(_) => &self.pools.large_replies,
             Held::Waiting { produce: true } => &self.pools.produces,
             Held::Waiting { produce: false } => &self.pools.requests,
         }
@@ -547,9 +510,10 @@ impl Shard {
         };
         let at = since.plus_millis(self.config.limits.pressed_stall_ms);
         if at <= now.mono {
+            let row = self.conns.get(&conn);
             let why = match held {
-                Held::Request => CloseReason::StalledRequest,
-                Held::Answer(_) | Held::Waiting { .. } => CloseReason::StalledReader,
+                Held::Request if row.is_some_and(Conn::is_receiving) => CloseReason::StalledRequest,
+                _ => CloseReason::StalledReader,
             };
             self.close(conn, why, out);
             return true;

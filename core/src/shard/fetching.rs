@@ -19,9 +19,9 @@ use crate::error_code::ErrorCode;
 use crate::metadata::shard_of;
 use crate::time::Now;
 
-/// A fetch takes at most this part of the room that is left for fetched records, so that many of them
-/// share it.
-const SHARE_OF_ROOM: u64 = 4;
+/// A fetch takes at most this part of the room that is to spare for fetched records, so that many of them
+/// share it. Where only the part is left that is kept back, it is a small answer.
+const SHARE_OF_SPARE: u64 = 3;
 
 /// A fetch being worked on.
 #[derive(Clone, Debug)]
@@ -36,14 +36,27 @@ pub(super) struct Fetching {
     pub reserved: u64,
     /// Bytes of one batch from each of the shards, which give it in any case.
     least: u64,
-    /// More than one shard is asked.
-    spread: bool,
+    /// Shards that are asked.
+    shards: u64,
+    /// Bytes that were there in the last round.
+    have: usize,
     /// Something moved while the shards were asked.
     woken: bool,
     /// Time is up: whatever there is goes out.
     last: bool,
     /// The client hung up.
     pub gone: bool,
+}
+
+impl Fetching {
+    /// Bytes that are waited for. What the client wants and there is no room for is not. Half of what was
+    /// granted is as good as all of it: it ends at a batch.
+    fn wanted_least(&self) -> usize {
+        match self.granted < self.max_bytes {
+            true => self.min_bytes.min((self.granted / 2).max(1)),
+            false => self.min_bytes,
+        }
+    }
 }
 
 impl Shard {
@@ -78,7 +91,8 @@ impl Shard {
             granted: 0,
             reserved: 0,
             least: batches.values().sum(),
-            spread: batches.len() > 1,
+            shards: batches.len().max(1) as u64,
+            have: 0,
             woken: false,
             last,
             gone: false,
@@ -110,7 +124,8 @@ impl Shard {
 
     /// Ask the shards of a fetch, for as much as there is room for.
     fn ask_for_records(&mut self, now: Now, token: u64, out: &mut Effects) {
-        let room = self.pools.fetches.room();
+        let spare = self.pools.fetches.spare();
+        let small = self.config.limits.small_answer_bytes;
         let Some(Call {
             kind: Kind::Fetch(fetch),
             ..
@@ -118,8 +133,7 @@ impl Shard {
         else {
             return;
         };
-        // Never 0: one batch is always given.
-        let share = (room / SHARE_OF_ROOM).max(1);
+        let share = (spare / SHARE_OF_SPARE).max(small);
         let wanted = wanted_bytes(&fetch.asks);
         fetch.granted = fetch
             .max_bytes
@@ -127,13 +141,16 @@ impl Shard {
         let granted = fetch.granted;
         // Where all together would be too much, a shard reads up to twice its share: what is cut off
         // later is read in vain, and held until then.
-        let most = granted.saturating_mul(if fetch.spread { 2 } else { 1 });
+        let most = granted.saturating_mul(if fetch.shards > 1 { 2 } else { 1 });
         let reserved = fetch.least.max(wanted.min(most) as u64);
         self.pools.fetches.take(reserved);
         self.pools
             .fetches
             .give(std::mem::replace(&mut fetch.reserved, reserved));
-        let (asks, interest) = (fetch.asks.clone(), !fetch.last);
+        let asks = fetch.asks.clone();
+        // If all together have so much more, one of the shards has its part of it.
+        let missing = fetch.wanted_least().saturating_sub(fetch.have) as u64;
+        let interest = (!fetch.last).then(|| missing.div_ceil(fetch.shards).max(1));
         let partitions = asks.len();
         let budget = |parts: &Asks| match wanted <= granted {
             true => granted,
@@ -154,13 +171,15 @@ impl Shard {
             return self.drop_call(token, out);
         }
         let bytes = fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
-        // What the client wants and there is no room for is not waited for. Half of what was granted
-        // is as good as all of it: it ends at a batch.
-        let least = match fetch.granted < fetch.max_bytes && !self.config.knobs.has(117) {
-            true => fetch.min_bytes.min((fetch.granted / 2).max(1)),
-            false => fetch.min_bytes,
+        fetch.have = bytes;
+        let least = match self.config.knobs.has(117) {
+            true => fetch.min_bytes,
+            false => fetch.wanted_least(),
         };
         let enough = bytes >= least || fetch.layout.any_error();
+        // One read does not go beyond a segment: what follows is asked for next, and not waited for
+        // (`DelayedFetch.scala`, case F).
+        let enough = enough || (bytes > 0 && fetch.layout.any_ends_early());
         if enough || fetch.last {
             let response = fetch.layout.take();
             return self.reply(now, token, response, out);
@@ -244,6 +263,12 @@ impl Layout {
                 fetched.records.clear();
             }
         }
+    }
+
+    /// More follows what was read of some partition.
+    fn any_ends_early(&self) -> bool {
+        let early = |part: &Part| matches!(part, Part::Fetched(fetched) if fetched.ends_early);
+        self.parts().any(early)
     }
 
     pub(super) fn any_error(&self) -> bool {

@@ -45,6 +45,8 @@ pub(super) struct Call {
     /// Shards that have not answered.
     pub pending: usize,
     pub deadline: Option<Instant>,
+    /// What its answer may hold, if the ledger makes it.
+    pub promised: u64,
     pub kind: Kind,
 }
 
@@ -84,6 +86,7 @@ impl Shard {
             produce: matches!(request, Request::Produce(_)),
             pending: 0,
             deadline: None,
+            promised: 0,
             kind: Kind::Admin { late: None },
         };
         match request {
@@ -130,7 +133,7 @@ impl Shard {
             ..call
         });
         let nothing = |_: &Asks| usize::MAX;
-        self.spread(now, token, asks, nothing, false, out);
+        self.spread(now, token, asks, nothing, None, out);
     }
 
     pub(super) fn open_call(&mut self, call: Call) -> u64 {
@@ -159,6 +162,7 @@ impl Shard {
         self.drop_deadline(token);
         self.unpark(token);
         let mut call = self.calls.remove(&token)?;
+        self.redeem(std::mem::take(&mut call.promised));
         if let Some(row) = self.conns.get_mut(&call.conn) {
             row.open.remove(&token);
         }
@@ -184,7 +188,7 @@ impl Shard {
     fn forget_interests(&mut self, token: u64, shards: Vec<u16>, out: &mut Effects) {
         for shard in shards.into_iter().map(ShardId) {
             match shard == self.config.shard {
-                true => self.forget_interest(shard, token),
+                true => self.interests.forget(shard, token),
                 false => out
                     .neighbours
                     .push((shard, NeighbourMessage::Cancel { token })),
@@ -250,7 +254,16 @@ impl Shard {
     }
 
     fn ask_ledger(&mut self, call: Call, request: Request, out: &mut Effects) {
-        let token = self.open_call(Call { pending: 1, ..call });
+        let promised = match &call.kind {
+            Kind::AutoCreate(asked) => self.metadata_bytes(asked),
+            _ => self.answer_bytes(&request),
+        };
+        self.promise(promised);
+        let token = self.open_call(Call {
+            pending: 1,
+            promised,
+            ..call
+        });
         self.send_ask(ShardId(0), token, Ask::Admin(request), out);
     }
 
@@ -322,7 +335,7 @@ impl Shard {
         token: u64,
         asks: Asks,
         budget: impl Fn(&Asks) -> usize,
-        interest: bool,
+        interest: Option<u64>,
         out: &mut Effects,
     ) {
         let mut by_shard: BTreeMap<u16, Asks> = BTreeMap::new();
@@ -468,6 +481,8 @@ impl Shard {
         };
         call.kind = Kind::Answered;
         let (conn, number) = (call.conn, call.call);
+        let promised = std::mem::take(&mut call.promised);
+        self.redeem(promised);
         self.hand_over(now, conn, number, response, out);
         self.call_over(conn);
     }

@@ -64,8 +64,9 @@ impl Shard {
                 max_bytes,
                 interest,
             } => {
-                if interest {
-                    self.note_interest(from, token, parts.iter().map(|(_, id, _)| *id).collect());
+                if let Some(missing) = interest {
+                    let ids = parts.iter().map(|(_, id, _)| *id);
+                    self.note_interest((from, token), ids, missing);
                 }
                 let ask = self.next_ask;
                 self.next_ask += 1;
@@ -242,7 +243,7 @@ impl Shard {
             self.part_done(wait.ask, wait.slot, wait.part, out);
         }
         if moved && !self.config.knobs.has(82) {
-            self.wake(id, out);
+            self.wake(id, false, out);
         }
     }
 
@@ -257,37 +258,7 @@ impl Shard {
             self.part_done(wait.ask, wait.slot, part, out);
         }
         if !self.config.knobs.has(91) {
-            self.wake(id, out);
-        }
-    }
-
-    fn note_interest(&mut self, from: ShardId, token: u64, ids: Vec<PartitionId>) {
-        let first = usize::from(self.config.knobs.has(120) && ids.len() > 1);
-        for id in &ids[first..] {
-            self.interests.entry(*id).or_default().insert((from, token));
-        }
-        self.interest_of.insert((from, token), ids);
-    }
-
-    pub(super) fn forget_interest(&mut self, from: ShardId, token: u64) {
-        for id in self.interest_of.remove(&(from, token)).unwrap_or_default() {
-            if let Some(rows) = self.interests.get_mut(&id) {
-                rows.remove(&(from, token));
-                if rows.is_empty() {
-                    self.interests.remove(&id);
-                }
-            }
-        }
-    }
-
-    fn wake(&mut self, id: PartitionId, out: &mut Effects) {
-        let rows: Vec<(ShardId, u64)> = match self.interests.get(&id) {
-            Some(rows) => rows.iter().copied().collect(),
-            None => return,
-        };
-        for (shard, token) in rows {
-            self.forget_interest(shard, token);
-            self.tell(shard, NeighbourMessage::Wake { token }, out);
+            self.wake(id, true, out);
         }
     }
 
@@ -299,6 +270,7 @@ impl Shard {
             last_stable_offset: replica.high_watermark,
             log_start_offset: replica.log_start,
             records,
+            ends_early: false,
         })
     }
 

@@ -95,10 +95,10 @@ pub enum Ask {
     Parts {
         /// (slot, partition, what).
         parts: Vec<(u32, PartitionId, PartAsk)>,
-        /// For a fetch: bytes in all, and whether to wake the asker when something moves.
+        /// For a fetch: bytes in all.
         max_bytes: usize,
-        /// See `max_bytes`.
-        interest: bool,
+        /// For a fetch that will wait: wake the asker once so many bytes more can be seen, or nearly.
+        interest: Option<u64>,
     },
     /// For the ledger on shard 0.
     Admin(Request),

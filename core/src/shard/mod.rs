@@ -16,6 +16,7 @@ mod flushing;
 mod gateway;
 mod host;
 mod intake;
+mod interests;
 mod journaling;
 mod ledger;
 mod lookups;
@@ -27,6 +28,7 @@ mod reads;
 mod resharding;
 mod rest;
 mod retention;
+mod runnable;
 mod stopping;
 mod unlinking;
 
@@ -48,16 +50,18 @@ use crate::pools::Pools;
 use crate::time::{Instant, Now};
 
 use ahead::AheadAsks;
-use connections::{Conn, Runnable};
+use connections::Conn;
 use gateway::Call;
 use host::AskRow;
 use intake::Intake;
+use interests::Interests;
 use journaling::{Journal, Mark};
 use ledger::Ledger;
 use lookups::{Looking, Lookups};
 use parked::Parked;
 use reads::ReadRow;
 use resharding::{Arrivals, Leaving, Settling};
+use runnable::Runnable;
 use stopping::Stopping;
 use unlinking::Unlinking;
 
@@ -158,8 +162,7 @@ pub struct Shard {
     stalled: VecDeque<host::Stalled>,
     /// The same for what takes little and may use the reserve: it does not wait behind batches.
     stalled_admin: VecDeque<host::Stalled>,
-    interests: BTreeMap<PartitionId, BTreeSet<(ShardId, u64)>>,
-    interest_of: BTreeMap<(ShardId, u64), Vec<PartitionId>>,
+    interests: Interests,
     producer_ids: (i64, i64),
     retention_at: Instant,
     settling: Option<Settling>,
@@ -211,8 +214,7 @@ impl Shard {
             waits: BTreeMap::new(),
             stalled: VecDeque::new(),
             stalled_admin: VecDeque::new(),
-            interests: BTreeMap::new(),
-            interest_of: BTreeMap::new(),
+            interests: Interests::default(),
             producer_ids: (0, 0),
             retention_at: now.mono.plus_millis(RETENTION_EVERY_MS),
             settling: None,
@@ -238,7 +240,7 @@ impl Shard {
         }
         match input {
             Input::Connect { conn } => self.connect(now, conn),
-            Input::Receiving { conn, bytes } => self.receiving(now, conn, bytes),
+            Input::Receiving { conn, bytes, whole } => self.receiving(now, conn, bytes, whole),
             Input::Client {
                 conn,
                 call,
@@ -278,6 +280,7 @@ impl Shard {
             return;
         }
         self.note_lateness(now);
+        self.allow_large();
         self.take_turn(now, out);
         // What is left for the next turn is due now, however early its deadline says.
         self.awaited = self.next_deadline().map(|due| due.max(now.mono));

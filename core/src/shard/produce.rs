@@ -165,7 +165,10 @@ impl Shard {
         let known = appended.frames.is_none() && self.config.knobs.has(95);
         let done = replica.high_watermark >= until || known;
         match appended.frames {
-            Some(frames) => self.journal.stage(frames, Mark::Batches(id, until)),
+            Some(frames) => {
+                self.interests.appended(id, records.len() as u64);
+                self.journal.stage(frames, Mark::Batches(id, until))
+            }
             None => out.notes.push(Note::DuplicateSequence),
         }
         if done {

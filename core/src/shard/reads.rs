@@ -110,7 +110,11 @@ impl Shard {
                         self.read_failed(row, ErrorCode::OffsetOutOfRange, out)
                     }
                     ReadFor::Fetch { ask, slot, .. } => {
-                        let part = Self::fetched(replica, good);
+                        let ends_early = good.len() < rows.len() || replica.ends_early(rows);
+                        let mut part = Self::fetched(replica, good);
+                        if let Part::Fetched(fetched) = &mut part {
+                            fetched.ends_early = ends_early;
+                        }
                         self.part_done(ask, slot, part, out);
                     }
                     ReadFor::Time(lookup) => {

@@ -18,6 +18,7 @@ impl Shard {
             ("parked fetches", pools.parked),
             ("fetches", pools.fetches),
             ("replies", pools.replies),
+            ("large replies", pools.large_replies),
         ];
         let held = pools
             .iter()
@@ -33,7 +34,7 @@ impl Shard {
                 "stalled calls",
                 self.stalled.len() + self.stalled_admin.len(),
             ),
-            ("interests", self.interests.len() + self.interest_of.len()),
+            ("interests", self.interests.len()),
             ("waits", self.waits.values().map(|waits| waits.len()).sum()),
             ("messages to itself", self.mailbox.len()),
             ("staged frames", journal.marks.len()),

@@ -7,6 +7,7 @@ mod parked;
 mod stalled;
 #[path = "../memory_broker/turns.rs"]
 mod turns;
+mod unread;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,9 +18,9 @@ use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{CloseReason, Config, Effects, Halt, Input};
 use seedlog_core::disk::{DiskOp, DiskRequest};
 use seedlog_core::error_code::ErrorCode;
-use seedlog_core::ids::{CallId, ConnId, Uuid};
+use seedlog_core::ids::{CallId, ConnId, ShardId, Uuid};
 use seedlog_core::limits::Limits;
-use seedlog_core::shard::Shard;
+use seedlog_core::shard::{NeighbourMessage, Shard};
 use seedlog_core::time::{Instant, Now};
 use turns::{Host, Inputs};
 
@@ -31,6 +32,8 @@ const LIMITS: Limits = Limits {
     frame_bytes: 64 << 10,
     fetch_bytes: 256 << 10,
     reply_bytes: 64 << 10,
+    small_answer_bytes: 1 << 10,
+    pressed_pace_bytes: 100,
     fetch_max_bytes: 1 << 20,
     unsent_per_connection: 8 << 10,
     items_per_request: 1_000,
@@ -55,6 +58,8 @@ struct World {
     calls: u64,
     /// CPU jobs that were asked for.
     jobs: usize,
+    /// Fetches that a shard told another to look at again.
+    woken: usize,
 }
 
 impl Host for World {
@@ -86,6 +91,9 @@ impl Host for World {
         }
         self.jobs += out.work.len();
         self.inputs.extend(turns::worked(shard, out.work));
+        let wake =
+            |told: &&(ShardId, NeighbourMessage)| matches!(told.1, NeighbourMessage::Wake { .. });
+        self.woken += out.neighbours.iter().filter(wake).count();
         self.inputs.extend(turns::told(shard, out.neighbours));
         for (conn, call, response) in out.replies {
             let bytes = response.held_bytes();
@@ -117,6 +125,7 @@ impl World {
             conns: BTreeSet::new(),
             calls: 0,
             jobs: 0,
+            woken: 0,
         };
         for shard in 0..shards {
             let config = Config {
@@ -239,6 +248,16 @@ impl World {
         assert_eq!(made.topics[0].error, ErrorCode::None);
     }
 
+    /// A partition of a topic that this shard does not have.
+    fn partition_elsewhere(&self, name: &str, shard: usize) -> i32 {
+        let image = self.shards[0].image().expect("metadata");
+        let topic = image.names[name];
+        let others = self.shards.iter().enumerate().filter(|row| row.0 != shard);
+        let mut replicas = others.flat_map(|(_, shard)| shard.replicas());
+        let of_topic = replicas.find(|replica| replica.id.topic == topic);
+        of_topic.expect("a partition").id.index as i32
+    }
+
     fn held(&self) -> u64 {
         let pools = self.shards.iter().map(Shard::pools);
         pools
@@ -249,6 +268,7 @@ impl World {
                     + pools.parked.held()
                     + pools.fetches.held()
                     + pools.replies.held()
+                    + pools.large_replies.held()
             })
             .sum()
     }

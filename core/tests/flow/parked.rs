@@ -11,14 +11,12 @@ fn fetches_that_wait_keep_no_room_from_other_requests_and_answer_early_beyond_th
         let each = 4 << 10;
         let calls: Vec<CallId> = (0..100)
             .map(|conn| {
-                world.send(
-                    2 * conn,
-                    Request::Fetch(fetch("a", &[0, 1], 1_000, i32::MAX)),
-                    each,
-                )
+                let asked = Request::Fetch(fetch("a", &[0, 1], 1_000, i32::MAX));
+                let call = world.send(2 * conn, asked, each);
+                world.run();
+                call
             })
             .collect();
-        world.run();
         let parked = world.shards[0].pools().parked.held();
         assert!(parked < LIMITS.parked_bytes && parked + each >= LIMITS.parked_bytes);
         let room = world.shards[0].appetite().request_bytes;
@@ -104,4 +102,85 @@ fn lookups_of_who_is_gone_are_left() {
         assert!((1..=40).contains(&begun), "{begun} of {partitions}");
         assert_eq!(world.held(), held);
     }
+}
+
+/// Reading what is there again for each batch would cost the square of it.
+#[test]
+fn a_fetch_that_wants_much_is_looked_at_again_when_there_may_be_enough() {
+    let mut world = World::start(2);
+    world.topic("a", 2);
+    let size = batch(1_000).len();
+    let min_bytes = 40 * size;
+    let mut asked = fetch("a", &[0, 1], 50 * size as i32, i32::MAX);
+    asked.min_bytes = min_bytes as i32;
+    let call = world.send(0, Request::Fetch(asked), 100);
+    world.run();
+    let mut given = 0;
+    while world.answers.is_empty() {
+        assert!(given < 45, "{given} batches are there");
+        // All into the partition of another shard.
+        let index = world.partition_elsewhere("a", 0);
+        world.send(1, produce("a", index, 0, batch(1_000)), 100);
+        world.run();
+        world.answers.retain(|row| row.1 == call);
+        given += 1;
+    }
+    assert_eq!(given, 40);
+    let (_, bytes) = with_data(&fetched(world.answer(call).expect("an answer")));
+    assert_eq!(bytes, min_bytes);
+    assert!((2..=8).contains(&world.woken), "{} times", world.woken);
+}
+
+/// What is appended before the fetch looks and seen after that counts.
+#[test]
+fn a_fetch_is_told_of_what_was_on_its_way_when_it_looked() {
+    let mut world = World::start(2);
+    world.topic("a", 2);
+    let index = world.partition_elsewhere("a", 0);
+    let size = batch(1_000).len();
+    world.stalled = Some("journal");
+    for _ in 0..3 {
+        world.send(1, produce("a", index, 1, batch(1_000)), 100);
+    }
+    world.run();
+    let mut asked = fetch("a", &[index], 50 * size as i32, i32::MAX);
+    asked.min_bytes = 3 * size as i32;
+    let call = world.send(0, Request::Fetch(asked), 100);
+    world.run();
+    assert_eq!(world.answer(call), None);
+    world.unstall();
+    let (_, bytes) = with_data(&fetched(world.answer(call).expect("an answer")));
+    assert_eq!(bytes, 3 * size);
+}
+
+/// `DelayedFetch.scala`, case F: a reader that is behind would wait at the end of each segment.
+#[test]
+fn a_fetch_that_ends_at_a_segment_is_answered_with_less_than_it_wants() {
+    let mut world = World::start(1);
+    world.topic_of("a", 1, &[("internal.segment.bytes", "50000")]);
+    let size = batch(10_000).len();
+    let segments = |world: &World| -> usize {
+        let replicas = world.shards[0].replicas();
+        replicas.map(|replica| replica.segments.len()).sum()
+    };
+    let mut count = 0;
+    while segments(&world) < 3 {
+        world.ask(0, produce("a", 0, 1, batch(10_000)));
+        count += 1;
+        assert!(count < 10_000, "nothing goes to segments");
+    }
+    let mut asked = fetch("a", &[0], 64_000, 500);
+    asked.min_bytes = 60_000;
+    let before = world.now;
+    let (mut offset, mut rounds) = (0, 0);
+    while offset + 6 < count {
+        asked.topics[0].partitions[0].fetch_offset = offset;
+        let parts = fetched(world.ask(0, Request::Fetch(asked.clone())));
+        let (_, bytes) = with_data(&parts);
+        assert!(bytes > 0, "{offset} of {count}");
+        offset += (bytes / size) as i64;
+        rounds += 1;
+    }
+    assert!(rounds >= 3);
+    assert_eq!(world.now, before, "nothing was waited for");
 }

@@ -54,6 +54,7 @@ fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
             Input::Receiving {
                 conn: ConnId(conn),
                 bytes,
+                whole: false,
             },
         )
     };
@@ -85,7 +86,14 @@ fn a_shard_that_was_stopped_hears_its_clients_before_it_gives_them_up() {
     let connected = |conn| (0, Input::Connect { conn: ConnId(conn) });
     let receiving = |conn, bytes| {
         let conn = ConnId(conn);
-        (0, Input::Receiving { conn, bytes })
+        (
+            0,
+            Input::Receiving {
+                conn,
+                bytes,
+                whole: false,
+            },
+        )
     };
     for conn in [1, 2] {
         world.inputs.push_back(connected(conn));
@@ -114,9 +122,14 @@ fn a_shard_that_was_stopped_hears_its_clients_before_it_gives_them_up() {
 fn begins_a_request(world: &mut World, conn: u64, bytes: u64) -> ConnId {
     let conn = ConnId(conn);
     world.inputs.push_back((0, Input::Connect { conn }));
-    world
-        .inputs
-        .push_back((0, Input::Receiving { conn, bytes }));
+    world.inputs.push_back((
+        0,
+        Input::Receiving {
+            conn,
+            bytes,
+            whole: false,
+        },
+    ));
     conn
 }
 
@@ -178,4 +191,39 @@ fn stalled_requests_give_way_when_there_is_no_room_for_others() {
         "the longest stalled, and no more than needed"
     );
     assert!(world.shards[0].appetite().frame_bytes > 0);
+}
+
+/// Its produce waits for room through no fault of its client, however long that takes.
+#[test]
+fn who_sent_a_whole_request_is_not_given_up_for_the_room_that_it_waits_for() {
+    let mut world = World::start(1);
+    world.topic("a", 1);
+    let conn = begins_a_request(&mut world, 1, LIMITS.frame_bytes);
+    let bytes = LIMITS.frame_bytes;
+    let whole = |whole| Input::Receiving { conn, bytes, whole };
+    world.inputs.push_back((0, whole(true)));
+    world.run();
+    world.pass(LIMITS.stalled_request_ms + 1_000);
+    assert_eq!(world.closes, []);
+    // The next one has begun and does not go on.
+    world.inputs.push_back((0, whole(false)));
+    world.run();
+    world.pass(LIMITS.pressed_stall_ms);
+    let given_up = (conn, CloseReason::StalledRequest);
+    assert_eq!(world.closes.pop(), Some(given_up));
+    // Behind answers that its client does not take it is given up as they are.
+    world.unread = true;
+    world.send(2, metadata(), 100);
+    let conn = ConnId(2);
+    let whole = Input::Receiving {
+        conn,
+        bytes,
+        whole: true,
+    };
+    world.inputs.push_back((0, whole));
+    world.run();
+    world.pass(LIMITS.pressed_stall_ms);
+    let given_up = (conn, CloseReason::StalledReader);
+    assert_eq!(world.closes.pop(), Some(given_up));
+    assert_eq!(world.held(), 0);
 }

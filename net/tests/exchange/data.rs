@@ -296,6 +296,7 @@ impl Api for Fetch {
             last_stable_offset: part.last_stable_offset,
             log_start_offset: part.log_start_offset,
             records: part.records.into_iter().collect(),
+            ends_early: false,
         };
         let topic = |topic: fr::FetchableTopicResponse| {
             let parts = topic.partitions.into_iter().map(part).collect();
@@ -348,6 +349,7 @@ fn fetched() -> impl Strategy<Value = FetchResponse> {
             last_stable_offset: stable,
             log_start_offset: start,
             records,
+            ends_early: false,
         },
     );
     let topics = few((topic(), few(part)));

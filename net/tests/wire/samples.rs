@@ -214,6 +214,7 @@ fn data() -> [Sample; 2] {
         last_stable_offset: 11,
         log_start_offset: 4,
         records: vec![batch.clone(), Bytes::from_static(b"tail")],
+        ends_early: false,
     };
     let fetch = PartitionFetch {
         index: 2,

@@ -127,6 +127,8 @@ pub(super) const LIMITS: Limits = Limits {
     frame_bytes: 8 << 10,
     fetch_bytes: 256 << 10,
     reply_bytes: 32 << 10,
+    small_answer_bytes: 512,
+    pressed_pace_bytes: 32,
     unsent_per_connection: 24 << 10,
     ..Limits::DEFAULT
 };

@@ -232,7 +232,8 @@ impl World {
         let since = now_us.saturating_sub(HELD_UP_US);
         let unseen = link.reads_nothing(since);
         let slow = slow || (unseen && self.paused_until > since);
-        let held_up = self.is_held_up(shard);
+        // Who has sent a whole request need not send more.
+        let held_up = self.is_held_up(shard) && !self.is_known_whole(conn);
         self.drop_link(conn);
         if self.clients[client].conn != Some(conn) {
             return;

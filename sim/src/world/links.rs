@@ -55,6 +55,7 @@ pub(super) struct Link {
     closed: bool,
     told_leaving: bool,
     told: usize,
+    told_whole: bool,
     /// Its next request waits for room in its pool.
     pub(super) blocked: bool,
     /// It is not read, as no more bytes may arrive.
@@ -80,6 +81,7 @@ impl Link {
             closed: false,
             told_leaving: false,
             told: 0,
+            told_whole: false,
             blocked: false,
             starved: false,
             dead: [false; 2],
@@ -207,9 +209,11 @@ impl World {
             return;
         };
         let (shard, buffered) = (link.shard, link.server.buffered_bytes());
-        if std::mem::replace(&mut link.told, buffered) != buffered {
+        let whole = link.server.has_frame();
+        let told = std::mem::replace(&mut link.told, buffered);
+        if std::mem::replace(&mut link.told_whole, whole) != whole || told != buffered {
             let bytes = buffered as u64;
-            self.deliver(shard, Input::Receiving { conn, bytes });
+            self.deliver(shard, Input::Receiving { conn, bytes, whole });
         }
         let Some(link) = self.link(conn) else {
             return;
@@ -383,6 +387,17 @@ impl World {
             || self.paused_until > since
             || self.troubles.writes_since(since, self.now_us)
             || self.broker.as_ref().is_some_and(|it| it.full[shard])
+    }
+
+    /// The shard knows that a whole request of this connection is there.
+    pub(super) fn is_known_whole(&self, conn: ConnId) -> bool {
+        let Some(broker) = &self.broker else {
+            return false;
+        };
+        let told = broker.conns.get(&conn).filter(|link| link.told_whole);
+        let on_its_way =
+            |input: &Input| matches!(input, Input::Receiving { conn: other, .. } if *other == conn);
+        told.is_some_and(|link| !broker.inboxes[link.shard].iter().any(on_its_way))
     }
 
     /// Some of the answers reach their client, unless it reads nothing now.

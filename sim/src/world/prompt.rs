@@ -53,7 +53,8 @@ impl Prompt {
     /// A shard's turn begins or is over.
     pub fn look(&mut self, now_us: u64, number: usize, shard: &Shard) {
         let pools = shard.pools();
-        if !(pools.fetches.has_room() && pools.replies.has_room()) {
+        let replies = pools.replies.spare() > 0 && pools.large_replies.has_room();
+        if pools.fetches.spare() == 0 || !replies {
             self.full.insert(number, now_us);
         }
     }

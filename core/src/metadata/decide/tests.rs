@@ -86,7 +86,7 @@ fn grow(image: &Image, topics: &[(&str, i32)], validate_only: bool) -> (Vec<i16>
 #[test]
 fn a_request_creates_so_many_partitions_or_none() {
     let image = image(&[]);
-    assert_eq!(MAX_ADDED, 10_000, "as in docs/limits.md");
+    assert_eq!(ADDED_MAX, 10_000, "as in docs/limits.md");
     let all = create(&image, &[new("a", 10_000)], false);
     assert_eq!(all, (vec![0], vec![10_000]));
     let more = create(&image, &[new("a", 10_001)], false);
