@@ -127,6 +127,41 @@ def unread(connections, each):
     return case
 
 
+def sockets(broker):
+    """Files that the broker has open, which are its sockets and a few others."""
+    return len(os.listdir(f"/proc/{broker.process.pid}/fd"))
+
+
+def crowd(broker, count, asked):
+    """So many connections ask, take next to nothing of it, and stay until they are shut."""
+    made, before = [], sockets(broker)
+    for _ in range(count):
+        connection = connect(broker.port)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        made.append(connection)
+    for connection in made:
+        in_background(lambda c=connection: c.sendall(asked))
+    time.sleep(8)
+    # With its window full a client cannot see that it was shut.
+    shut = count - (sockets(broker) - before)
+    for connection in made:
+        connection.close()
+    return shut
+
+
+def unread_metadata(broker, full):
+    """Each has asked for 60,000 partitions, 256 times. The kernel takes the first answers for them."""
+    shut = crowd(broker, 1_000 if full else 100, metadata(1) * 256)
+    assert shut > 0, "nobody was shut: there was room for all"
+    return f"{shut} shut for the room that they held"
+
+
+def unread_fetches(broker, full):
+    shut = crowd(broker, 8_000 if full else 2_000, fetch(1, "large", range(6), 50 * MIB, 500) * 4)
+    assert shut > 0, "nobody was shut: there was room for all"
+    return f"{shut} shut for the room that they held"
+
+
 def behind_unread(broker, full):
     """Produces of 6 MiB behind answers that nobody reads: 24 of them fill the pool of requests, and who
     holds it so is closed for the next one's sake."""

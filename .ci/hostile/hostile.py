@@ -20,8 +20,9 @@ from broker import Broker  # noqa: E402
 WORST_S = 1.0
 MIB = 1 << 20
 
-# name: (case, most MiB of growth, options of the broker, descriptors, the good client also produces)
-ORDINARY = dict(options=(), files=None, produces=True)
+# name: (case, most MiB of growth, options of the broker, descriptors, the good client also produces,
+# partitions of topics that the good client does not ask for)
+ORDINARY = dict(options=(), files=None, produces=True, crowded=0)
 CASES = {
     "pipelined": (cases.pipelined, 64, ORDINARY),
     "behind-for-ever": (cases.behind_for_ever, 64, ORDINARY),
@@ -34,6 +35,10 @@ CASES = {
     "unread-many": (cases.unread(100, 1), 256, ORDINARY),
     # 160 MiB of requests, and what the fetches hold.
     "behind-unread": (cases.behind_unread, 384, ORDINARY),
+    # As answers are counted 32 MiB at most, and each is made in one piece.
+    "unread-metadata": (cases.unread_metadata, 192, dict(ORDINARY, crowded=60_000)),
+    # 128 MiB of records, and as much that was given back and the allocator keeps.
+    "unread-fetches": (cases.unread_fetches, 384, ORDINARY),
     "one-byte-elements": (cases.one_byte_elements, 64, ORDINARY),
     "announced": (cases.announced, 256, ORDINARY),
     "idle": (cases.idle, 128, ORDINARY),
@@ -49,20 +54,26 @@ CASES = {
 }
 
 
-def good_client(port, produces, worst, calls, failed, stop):
+def good_client(port, how, worst, slowest, calls, failed, stop):
     """Asks until it is told to stop. A failure is told by its text."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         made = [connect(port) for _ in range(2)]
         while not stop.value:
             for connection in made:
-                asks = [metadata(1), fetch(2, "good", [0], 100_000, 50, max(0, calls.value // 9 - 1))]
-                asks += [produce(3, "good", batch([b"x" * 100]), -1)] if produces else []
-                for ask in asks:
+                asks = {
+                    "metadata": metadata(1, ["good"] if how["crowded"] else None),
+                    "fetch": fetch(2, "good", [0], 100_000, 50, max(0, calls.value // 9 - 1)),
+                }
+                if how["produces"]:
+                    asks["produce"] = produce(3, "good", batch([b"x" * 100]), -1)
+                for name, ask in asks.items():
                     began = time.monotonic()
                     connection.sendall(ask)
                     answer(connection)
-                    worst.value = max(worst.value, time.monotonic() - began)
+                    taken = time.monotonic() - began
+                    if taken > worst.value:
+                        worst.value, slowest.value = taken, name.encode()
                     calls.value += 1
             time.sleep(0.01)
     except Exception as error:  # whatever it is, the row says so
@@ -74,10 +85,13 @@ def memory(pid, what):
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(what))
 
 
-def prepare(port):
+def prepare(port, crowded):
     connection = connect(port)
     for name, partitions in (("good", 1), ("empty", 1), ("slow", 1), ("large", 6), ("thousand", 1000)):
         connection.sendall(create(1, name, partitions))
+        answer(connection)
+    for number in range(crowded // 10_000):
+        connection.sendall(create(1, f"crowded-{number}", 10_000))
         answer(connection)
     data = batch([bytes(100_000)] * 8)
     for number in range(300):
@@ -88,10 +102,11 @@ def prepare(port):
 def run(name, binary, folder, full):
     case, bound, how = CASES[name]
     broker = Broker(binary, folder, options=how["options"], files=how["files"])
-    prepare(broker.port)
+    prepare(broker.port, how["crowded"])
     worst, calls = multiprocessing.Value("d", 0.0), multiprocessing.Value("i", 0)
     failed, stop = multiprocessing.Array("c", 256), multiprocessing.Value("b", 0)
-    args = (broker.port, how["produces"], worst, calls, failed, stop)
+    slowest = multiprocessing.Array("c", 16)
+    args = (broker.port, how, worst, slowest, calls, failed, stop)
     good = multiprocessing.Process(target=good_client, args=args, daemon=True)
     good.start()
     time.sleep(0.5)
@@ -118,7 +133,7 @@ def run(name, binary, folder, full):
     faults += [f"grew by {grown:.0f} MiB"] if grown > bound else []
     faults += ["the good client did next to nothing"] if calls.value < 20 else []
     print(f"   {name} | {taken:.1f} s | grew {grown:.0f} of {bound} MiB | {calls.value} good calls, "
-          f"worst {worst.value * 1000:.0f} ms | {seen} | {'held' if not faults else 'FAILED: ' + '; '.join(faults)}",
+          f"worst {worst.value * 1000:.0f} ms ({slowest.value.decode()}) | {seen} | {'held' if not faults else 'FAILED: ' + '; '.join(faults)}",
           flush=True)
     if alive:
         broker.stop(signal.SIGTERM)
