@@ -32,6 +32,13 @@ pub struct Malformed(pub &'static str);
 /// Outcome of visiting a field.
 pub type Visit = Result<(), Malformed>;
 
+/// The front of a text: as many bytes as are allowed, or a few less where a character would be cut.
+pub(crate) fn front(text: &str, max: usize) -> &str {
+    let mut ends = (0..=max.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
 /// One direction of the wire. Lengths read are bounded by the bytes that remain: a hostile length
 /// allocates nothing.
 pub trait Codec: Sized {
