@@ -155,9 +155,23 @@ impl Codec for Writer {
         Ok(())
     }
 
-    fn tags_but(&mut self, _: i32, _: impl FnMut(&mut Self) -> Visit) -> Visit {
-        if self.flexible {
-            self.buffer.put_u8(0);
+    fn tagged(
+        &mut self,
+        known: &[(i32, bool)],
+        mut field: impl FnMut(&mut Self, i32) -> Visit,
+    ) -> Visit {
+        if !self.flexible {
+            return Ok(());
+        }
+        let written = known.iter().filter(|(_, written)| *written);
+        self.varint(written.clone().count() as u64);
+        for (tag, _) in written {
+            let mut alone = Writer::new(self.version, self.flexible);
+            field(&mut alone, *tag)?;
+            let bytes = alone.finish().concat();
+            self.varint(*tag as u64);
+            self.varint(bytes.len() as u64);
+            self.buffer.put_slice(&bytes);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) struct Layout {
     slots: Vec<(i32, Option<Part>)>,
     /// Of a Fetch as a whole.
     error: ErrorCode,
+    /// A Fetch asks for what is committed.
+    committed: bool,
 }
 
 impl Layout {
@@ -103,14 +105,19 @@ impl Layout {
                 Response::Produce(ProduceResponse { topics })
             }
             Shape::Fetch => {
+                let committed = self.committed;
                 let topics = self.gather(|part| match part {
-                    Part::Fetched(part) => Some(part),
+                    Part::Fetched(part) => Some(PartitionFetched {
+                        lists_aborted: lists_aborted(part.error, committed),
+                        ..part
+                    }),
                     _ => None,
                 });
                 Response::Fetch(FetchResponse {
                     error: self.error,
                     session_id: 0,
                     topics,
+                    endpoints: Vec::new(),
                 })
             }
             Shape::Offsets => {
@@ -135,6 +142,17 @@ impl Layout {
                 Response::DeleteRecords(DeleteRecordsResponse { topics })
             }
         }
+    }
+}
+
+/// A partition of a Fetch has a list of aborted transactions, as Kafka 4.3 answers: where it was read for
+/// what is committed, and where it was refused before it was read.
+fn lists_aborted(error: ErrorCode, committed: bool) -> bool {
+    use ErrorCode::{InvalidRequest, UnknownTopicId, UnknownTopicOrPartition};
+    match error {
+        ErrorCode::None => committed,
+        UnknownTopicOrPartition | UnknownTopicId | InvalidRequest => true,
+        _ => false,
     }
 }
 
@@ -243,6 +261,7 @@ impl Shard {
             topics: Vec::new(),
             slots: Vec::new(),
             error: ErrorCode::None,
+            committed: matches!(&request, Request::Fetch(fetch) if fetch.isolation == 1),
         };
         let mut asks = Asks::new();
         let (Some((shape, topics)), Some(image)) = (questions(request), &self.image) else {

@@ -15,6 +15,24 @@ pub struct Address {
     pub port: u16,
 }
 
+impl Address {
+    /// Host and port of a broker: as it says, or this address.
+    pub(super) fn host_and_port<C: Codec>(
+        &self,
+        c: &mut C,
+        advertised: &mut Option<(String, u16)>,
+    ) -> Visit {
+        let (mut host, port) = advertised
+            .take()
+            .unwrap_or_else(|| (self.host.clone(), self.port));
+        let mut port = i32::from(port);
+        c.string(&mut host)?;
+        c.i32(&mut port)?;
+        *advertised = Some((host, port as u16));
+        Ok(())
+    }
+}
+
 pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     let v = c.version();
     if v == 0 {
@@ -67,13 +85,7 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
     }
     c.array(&mut m.brokers, |c, (node, advertised)| {
         c.node(node)?;
-        let (host, port) = advertised
-            .take()
-            .unwrap_or((address.host.clone(), address.port));
-        let (mut host, mut port) = (host, i32::from(port));
-        c.string(&mut host)?;
-        c.i32(&mut port)?;
-        *advertised = Some((host, port as u16));
+        address.host_and_port(c, advertised)?;
         if v >= 1 {
             c.nullable_string(&mut None)?;
         }

@@ -213,6 +213,9 @@ fn data() -> [Sample; 2] {
         high_watermark: 10,
         last_stable_offset: 11,
         log_start_offset: 4,
+        diverging: None,
+        leader: None,
+        lists_aborted: true,
         records: vec![batch.clone(), Bytes::from_static(b"tail")],
     };
     let fetch = PartitionFetch {
@@ -254,6 +257,7 @@ fn data() -> [Sample; 2] {
         error: ErrorCode::None,
         session_id: 0,
         topics: vec![(known(), vec![fetched])],
+        endpoints: Vec::new(),
     };
     [
         (0, Request::Produce(produce), Response::Produce(produced)),

@@ -445,9 +445,8 @@ mod tests {
             ..PartitionFetched::default()
         };
         Response::Fetch(FetchResponse {
-            error: ErrorCode::None,
-            session_id: 0,
             topics: vec![(TopicRef::default(), vec![told])],
+            ..FetchResponse::default()
         })
     }
 
