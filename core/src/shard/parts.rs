@@ -156,6 +156,14 @@ fn lists_aborted(error: ErrorCode, committed: bool) -> bool {
     }
 }
 
+/// What a client may do with a topic and with the cluster where nobody is kept from anything: a bit for each
+/// operation that Kafka 4.3 has for them (`AclEntry.supportedOperations`).
+const TOPIC_OPERATIONS: i32 = READ_AND_WRITE | ON_BOTH | 1 << 6;
+const CLUSTER_OPERATIONS: i32 = ON_BOTH | 1 << 9 | 1 << 12;
+const READ_AND_WRITE: i32 = 1 << 3 | 1 << 4;
+/// To create, to alter and to describe it, and its configs.
+const ON_BOTH: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+
 /// Partitions of the topics that one Metadata request may create.
 const AUTO_CREATED_PARTITIONS: usize = 1_000;
 
@@ -357,12 +365,21 @@ impl Shard {
                 },
                 false => self.describe_topic(image, topic),
             })
+            .map(|topic| TopicMetadata {
+                // Nothing is said of an id that nobody has.
+                operations: (request.topic_operations && !request.badly_named)
+                    .then_some(TOPIC_OPERATIONS)
+                    .filter(|_| topic.error != ErrorCode::UnknownTopicId),
+                ..topic
+            })
             .collect();
         MetadataResponse {
             brokers: vec![(node, self.config.advertised.clone())],
             cluster_id: self.config.cluster_id,
             controller: node,
             topics,
+            operations: (request.cluster_operations && !request.badly_named)
+                .then_some(CLUSTER_OPERATIONS),
         }
     }
 
@@ -385,7 +402,7 @@ impl Shard {
                 error,
                 is_internal: is_internal(&name),
                 topic: TopicRef { name, id: topic.id },
-                partitions: Vec::new(),
+                ..TopicMetadata::default()
             };
         };
         let node = self.config.node;
@@ -408,6 +425,7 @@ impl Shard {
             is_internal: is_internal(&topic.name),
             topic,
             partitions,
+            operations: None,
         }
     }
 }

@@ -51,10 +51,10 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
         c.bool(&mut m.allow_auto_topic_creation)?;
     }
     if (8..=10).contains(&v) {
-        c.bool(&mut false)?;
+        c.bool(&mut m.cluster_operations)?;
     }
     if v >= 8 {
-        c.bool(&mut false)?;
+        c.bool(&mut m.topic_operations)?;
     }
     c.tags()
 }
@@ -99,12 +99,20 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
     since(1, c, &mut m.controller.0, C::i32)?;
     c.array(&mut m.topics, |c, topic| self::topic(c, topic))?;
     if (8..=10).contains(&v) {
-        c.fixed_i32(i32::MIN)?;
+        operations(c, &mut m.operations)?;
     }
     if v >= 13 {
         c.i16(&mut 0)?;
     }
     c.tags()
+}
+
+/// What a client may do: the smallest number where that was not asked.
+fn operations<C: Codec>(c: &mut C, allowed: &mut Option<i32>) -> Visit {
+    let mut bits = allowed.unwrap_or(i32::MIN);
+    c.i32(&mut bits)?;
+    *allowed = Some(bits).filter(|bits| *bits != i32::MIN);
+    Ok(())
 }
 
 fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
@@ -140,7 +148,7 @@ fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
         c.tags()
     })?;
     if v >= 8 {
-        c.fixed_i32(i32::MIN)?;
+        operations(c, &mut topic.operations)?;
     }
     c.tags()
 }

@@ -399,17 +399,19 @@ fn others() -> [Sample; 3] {
         topic: known(),
         is_internal: true,
         partitions: vec![partition],
+        operations: None,
     };
     let metadata = MetadataResponse {
         brokers: vec![(NodeId(4), None), (NodeId(5), Some(("other".into(), 7)))],
         cluster_id: Uuid([1; 16]),
         controller: NodeId(4),
         topics: vec![described],
+        operations: None,
     };
     let ask = MetadataRequest {
         topics: Some(vec![topic()]),
         allow_auto_topic_creation: true,
-        badly_named: false,
+        ..MetadataRequest::default()
     };
     let init = InitProducerIdRequest {
         transactional_id: Some("t".into()),

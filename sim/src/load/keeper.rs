@@ -189,7 +189,7 @@ impl Churn {
             Step::Describe => Request::Metadata(MetadataRequest {
                 topics: Some(vec![topic]),
                 allow_auto_topic_creation: false,
-                badly_named: false,
+                ..MetadataRequest::default()
             }),
         }
     }
