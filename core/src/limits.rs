@@ -5,6 +5,7 @@
 //! bytes that are queued are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
 
 use crate::partition::PRODUCERS_MAX;
+use crate::work::PLAIN_BATCH_MAX;
 
 /// Bounds on what clients may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 19] {
+    pub fn list(&self) -> [(&'static str, u64); 20] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -122,6 +123,7 @@ impl Limits {
             ("stalled.pressed.ms", self.pressed_stall_ms),
             ("request.timeout.min.ms", self.timeout_min_ms),
             ("max.producers.per.partition", PRODUCERS_MAX as u64),
+            ("max.uncompressed.batch.bytes", PLAIN_BATCH_MAX),
         ]
     }
 

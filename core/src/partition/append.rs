@@ -91,14 +91,15 @@ pub fn is_zstd(records: &[u8]) -> bool {
     attributes(records) & ATTRIBUTE_COMPRESSION == CODEC_MAX
 }
 
-/// True if its attributes say that it belongs to a transaction; older formats have none.
+/// True if its attributes say that it belongs to a transaction.
 pub fn is_transactional(records: &[u8]) -> bool {
-    records.get(16) == Some(&2) && attributes(records) & ATTRIBUTE_TRANSACTIONAL != 0
+    attributes(records) & ATTRIBUTE_TRANSACTIONAL != 0
 }
 
+/// Older formats have something else there.
 fn attributes(records: &[u8]) -> i16 {
-    match records.get(21..23) {
-        Some(&[high, low]) => i16::from_be_bytes([high, low]),
+    match (records.get(16), records.get(21..23)) {
+        (Some(2), Some(&[high, low])) => i16::from_be_bytes([high, low]),
         _ => 0,
     }
 }
