@@ -195,11 +195,15 @@ fn aborted_transactions<C: Codec>(c: &mut C, listed: &mut bool) -> Visit {
 }
 
 fn fetched_tags<C: Codec>(c: &mut C, part: &mut PartitionFetched) -> Visit {
-    let mut known = vec![(DIVERGING_EPOCH, part.diverging.is_some())];
-    if c.version() >= LEADERS_SINCE {
-        known.push((CURRENT_LEADER, part.leader.is_some()));
-    }
-    c.tagged(&known, |c, tag| match tag {
+    let known = [
+        (DIVERGING_EPOCH, part.diverging.is_some()),
+        (CURRENT_LEADER, part.leader.is_some()),
+    ];
+    let known = match c.version() {
+        LEADERS_SINCE.. => &known[..],
+        _ => &known[..1],
+    };
+    c.tagged(known, |c, tag| match tag {
         DIVERGING_EPOCH => {
             let (epoch, end) = part.diverging.get_or_insert((-1, -1));
             c.i32(epoch)?;
