@@ -45,6 +45,8 @@ error_codes! {
     CoordinatorNotAvailable = 15, "COORDINATOR_NOT_AVAILABLE";
     /// The topic name or operation is invalid.
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION";
+    /// The batch is larger than a segment of its topic may be.
+    RecordListTooLarge = 18, "RECORD_LIST_TOO_LARGE";
     /// `acks` is none of -1, 0, 1.
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS";
     /// The client may not touch this topic; nobody may touch the broker's own.

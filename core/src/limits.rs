@@ -5,6 +5,7 @@
 //! bytes that are queued are a whole broker's, shared out evenly among its shards by [`Limits::for_shards`].
 
 use crate::partition::PRODUCERS_MAX;
+use crate::work::PLAIN_BATCH_MAX;
 
 /// Bounds on what clients may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Limits {
     };
 
     /// Every bound by name, as an operator reads it: Kafka's name where Kafka has it, and the value.
-    pub fn list(&self) -> [(&'static str, u64); 21] {
+    pub fn list(&self) -> [(&'static str, u64); 22] {
         [
             ("socket.request.max.bytes", self.request_max_bytes as u64),
             ("queued.max.request.bytes", self.produce_bytes),
@@ -133,6 +134,7 @@ impl Limits {
             ("stalled.pressed.bytes", self.pressed_pace_bytes),
             ("request.timeout.min.ms", self.timeout_min_ms),
             ("max.producers.per.partition", PRODUCERS_MAX as u64),
+            ("max.uncompressed.batch.bytes", PLAIN_BATCH_MAX),
         ]
     }
 

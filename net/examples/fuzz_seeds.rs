@@ -145,7 +145,7 @@ fn metadata() -> (Request, Response) {
     let request = MetadataRequest {
         topics: Some(vec![topic()]),
         allow_auto_topic_creation: true,
-        badly_named: false,
+        ..MetadataRequest::default()
     };
     let partition = PartitionMetadata {
         replicas: vec![NodeId(0)],

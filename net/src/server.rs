@@ -415,6 +415,8 @@ impl Connection {
                 continue;
             }
             let size: usize = answer.iter().map(Bytes::len).sum();
+            // Requests and what a Fetch may answer are bounded far below 2 GiB.
+            debug_assert!(i32::try_from(size + 4).is_ok(), "the length of an answer");
             let mut head = Vec::with_capacity(8);
             head.extend_from_slice(&(size as i32 + 4).to_be_bytes());
             head.extend_from_slice(&slot.correlation.to_be_bytes());

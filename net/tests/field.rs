@@ -30,6 +30,8 @@ mod nulls;
 mod odd_requests;
 #[path = "field/offsets.rs"]
 mod offsets;
+#[path = "field/operations.rs"]
+mod operations;
 #[path = "field/producing.rs"]
 mod producing;
 #[path = "field/records.rs"]

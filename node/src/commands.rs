@@ -50,7 +50,7 @@ fn metadata(client: &mut Client, topic: Option<&str>) -> Result<Vec<TopicMetadat
     let request = MetadataRequest {
         topics,
         allow_auto_topic_creation: false,
-        badly_named: false,
+        ..MetadataRequest::default()
     };
     match client.call(&Request::Metadata(request))? {
         Response::Metadata(response) => Ok(response.topics),
@@ -313,7 +313,7 @@ pub fn produce(options: &Produce) -> Result<(), Failure> {
     let request = MetadataRequest {
         topics,
         allow_auto_topic_creation: true,
-        badly_named: false,
+        ..MetadataRequest::default()
     };
     client.call(&Request::Metadata(request))?;
     let partitions = one_topic(&mut client, &options.topic)?

@@ -16,6 +16,10 @@ pub struct MetadataRequest {
     /// meaning: all topics are answered INVALID_REQUEST, and none is created
     /// (`KafkaApis.handleTopicMetadataRequest`).
     pub badly_named: bool,
+    /// What the client may do with the topics is asked, or with the cluster (KIP-430).
+    pub topic_operations: bool,
+    /// See [`MetadataRequest::topic_operations`].
+    pub cluster_operations: bool,
 }
 
 impl MetadataRequest {
@@ -38,6 +42,9 @@ pub struct MetadataResponse {
     pub controller: NodeId,
     /// Topics.
     pub topics: Vec<TopicMetadata>,
+    /// What the client may do with the cluster, one bit for each of Kafka's `AclOperation`s; `None` if it
+    /// did not ask.
+    pub operations: Option<i32>,
 }
 
 /// One topic of a Metadata answer.
@@ -51,6 +58,8 @@ pub struct TopicMetadata {
     pub is_internal: bool,
     /// Partitions by index.
     pub partitions: Vec<PartitionMetadata>,
+    /// What the client may do with the topic: see [`MetadataResponse::operations`].
+    pub operations: Option<i32>,
 }
 
 /// One partition of a Metadata answer.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::error_code::ErrorCode;
-use crate::ids::Uuid;
+use crate::ids::{NodeId, Uuid};
 
 /// A topic as a client named it: by name, or by id in newer versions (then `name` is empty).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +111,7 @@ pub struct PartitionFetch {
     pub current_leader_epoch: i32,
     /// First offset wanted.
     pub fetch_offset: i64,
-    /// Epoch of the last record the client has (KIP-595); -1 if unknown.
+    /// Epoch of the last record the client has (KIP-595); negative if unknown.
     pub last_fetched_epoch: i32,
     /// At most this many bytes of this partition.
     pub max_bytes: i32,
@@ -126,6 +126,8 @@ pub struct FetchResponse {
     pub session_id: i32,
     /// Per topic, in request order.
     pub topics: Vec<(TopicRef, Vec<PartitionFetched>)>,
+    /// Where the leaders are reached that partitions name: as [`super::MetadataResponse::brokers`].
+    pub endpoints: Vec<(NodeId, Option<(String, u16)>)>,
 }
 
 /// Outcome for one partition of a Fetch.
@@ -141,6 +143,13 @@ pub struct PartitionFetched {
     pub last_stable_offset: i64,
     /// First offset of the log; -1 on error.
     pub log_start_offset: i64,
+    /// Where the log goes another way than the client's last epoch, if it does: the largest epoch of the
+    /// log not above that, and its end (KIP-595).
+    pub diverging: Option<(i32, i64)>,
+    /// Who leads the partition, and its epoch, where the client asked another or of an older one (KIP-951).
+    pub leader: Option<(NodeId, i32)>,
+    /// The list of aborted transactions is there, and empty: none is served. Else it is null.
+    pub lists_aborted: bool,
     /// Whole record batches, in pieces to be sent one after the other.
     pub records: Vec<Bytes>,
     /// Records that can be read follow in another segment, which this read did not reach. Not sent.
@@ -156,6 +165,9 @@ impl PartitionFetched {
             high_watermark: -1,
             last_stable_offset: -1,
             log_start_offset: -1,
+            diverging: None,
+            leader: None,
+            lists_aborted: false,
             records: Vec::new(),
             ends_early: false,
         }

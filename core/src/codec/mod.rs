@@ -32,6 +32,13 @@ pub struct Malformed(pub &'static str);
 /// Outcome of visiting a field.
 pub type Visit = Result<(), Malformed>;
 
+/// The front of a text: as many bytes as are allowed, or a few less where a character would be cut.
+pub(crate) fn front(text: &str, max: usize) -> &str {
+    let mut ends = (0..=max.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
 /// One direction of the wire. Lengths read are bounded by the bytes that remain: a hostile length
 /// allocates nothing.
 pub trait Codec: Sized {
@@ -61,13 +68,18 @@ pub trait Codec: Sized {
         value: &mut Option<Vec<T>>,
         item: impl FnMut(&mut Self, &mut T) -> Visit,
     ) -> Visit;
-    /// The tagged fields that end a flexible structure: none written, and all skipped but the one of
-    /// this tag, which `read` finds alone.
-    fn tags_but(&mut self, tag: i32, read: impl FnMut(&mut Self) -> Visit) -> Visit;
+    /// The tagged fields that end a flexible structure. `known` has the tags that mean something, in
+    /// rising order, each with whether it is written; `field` visits one of them, which it finds alone.
+    /// What else is there is skipped.
+    fn tagged(
+        &mut self,
+        known: &[(i32, bool)],
+        field: impl FnMut(&mut Self, i32) -> Visit,
+    ) -> Visit;
 
-    /// The tagged fields that end a flexible structure: none written, all skipped.
+    /// The same where none means anything.
     fn tags(&mut self) -> Visit {
-        self.tags_but(0, |_| Ok(()))
+        self.tagged(&[], |_, _| Ok(()))
     }
 
     /// A string.

@@ -211,18 +211,22 @@ impl Codec for Reader {
         Ok(())
     }
 
-    fn tags_but(&mut self, tag: i32, mut read: impl FnMut(&mut Self) -> Visit) -> Visit {
+    fn tagged(
+        &mut self,
+        known: &[(i32, bool)],
+        mut field: impl FnMut(&mut Self, i32) -> Visit,
+    ) -> Visit {
         if !self.flexible {
             return Ok(());
         }
         for _ in 0..self.varint()? {
             let found = self.varint()?;
             let len = self.varint()?;
-            let field = self.take(u64::try_from(len).map_err(|_| SHORT)?)?;
-            if found == tag {
+            let bytes = self.take(u64::try_from(len).map_err(|_| SHORT)?)?;
+            if known.iter().any(|(tag, _)| *tag == found) {
                 // It ends where its length says.
-                let rest = std::mem::replace(&mut self.bytes, field);
-                read(self)?;
+                let rest = std::mem::replace(&mut self.bytes, bytes);
+                field(self, found)?;
                 self.bytes = rest;
             }
         }

@@ -2,8 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Codec, Visit};
+use super::{front, Codec, Visit};
 use crate::ids::Uuid;
+
+/// Bytes of a text at most, in either form: more than 16 bits of length can say in the one, and refused
+/// by Kafka's readers in the other.
+const TEXT_MAX: usize = i16::MAX as usize;
+/// Elements of an array, and bytes of records, at most.
+const WIDE_MAX: usize = i32::MAX as usize;
 
 /// Writes a message as pieces to be sent one after the other.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +46,21 @@ impl Writer {
         self.buffer.put_u8(value as u8);
     }
 
-    fn length(&mut self, length: Option<usize>, wide: bool) {
-        match (self.flexible, wide) {
-            (true, _) => self.varint(length.map_or(0, |length| length as u64 + 1)),
-            (false, true) => self
+    /// A length of at most [`WIDE_MAX`], for an array or for records; the callers cut what is longer.
+    fn wide_length(&mut self, length: Option<usize>) {
+        match self.flexible {
+            true => self.varint(length.map_or(0, |length| length as u64 + 1)),
+            false => self
                 .buffer
                 .put_i32(length.map_or(-1, |length| length as i32)),
-            (false, false) => self
+        }
+    }
+
+    /// The length of a text, of at most [`TEXT_MAX`].
+    fn text_length(&mut self, length: Option<usize>) {
+        match self.flexible {
+            true => self.wide_length(length),
+            false => self
                 .buffer
                 .put_i16(length.map_or(-1, |length| length as i16)),
         }
@@ -92,19 +106,30 @@ impl Codec for Writer {
     }
 
     fn nullable_string(&mut self, value: &mut Option<String>) -> Visit {
-        self.length(value.as_ref().map(String::len), false);
-        if let Some(text) = value {
-            self.buffer.put_slice(text.as_bytes());
-        }
+        // A text that is too long ends early: a length that does not hold it would make the whole answer
+        // unreadable.
+        let text = value.as_deref();
+        let text = text.map(|text| front(text, TEXT_MAX));
+        self.text_length(text.map(str::len));
+        self.buffer.put_slice(text.unwrap_or_default().as_bytes());
         Ok(())
     }
 
     fn records(&mut self, pieces: &mut Option<Vec<Bytes>>) -> Visit {
-        let size = pieces
-            .as_ref()
-            .map(|pieces| pieces.iter().map(Bytes::len).sum());
-        self.length(size, true);
-        for piece in pieces.take().unwrap_or_default() {
+        let Some(mut pieces) = pieces.take() else {
+            self.wide_length(None);
+            return Ok(());
+        };
+        // What does not fit comes with the next Fetch; nothing asks for so much at once.
+        let mut size = 0;
+        let fits = pieces.iter().take_while(|piece| {
+            size += piece.len();
+            size <= WIDE_MAX
+        });
+        let fits = fits.count();
+        pieces.truncate(fits);
+        self.wide_length(Some(pieces.iter().map(Bytes::len).sum()));
+        for piece in pieces {
             if piece.len() < 512 {
                 self.buffer.put_slice(&piece);
                 continue;
@@ -122,17 +147,93 @@ impl Codec for Writer {
         value: &mut Option<Vec<T>>,
         mut item: impl FnMut(&mut Self, &mut T) -> Visit,
     ) -> Visit {
-        self.length(value.as_ref().map(Vec::len), true);
-        for next in value.iter_mut().flatten() {
+        let count = value.as_ref().map(|items| items.len().min(WIDE_MAX));
+        self.wide_length(count);
+        for next in value.iter_mut().flatten().take(WIDE_MAX) {
             item(self, next)?;
         }
         Ok(())
     }
 
-    fn tags_but(&mut self, _: i32, _: impl FnMut(&mut Self) -> Visit) -> Visit {
-        if self.flexible {
-            self.buffer.put_u8(0);
+    fn tagged(
+        &mut self,
+        known: &[(i32, bool)],
+        mut field: impl FnMut(&mut Self, i32) -> Visit,
+    ) -> Visit {
+        if !self.flexible {
+            return Ok(());
+        }
+        let written = known.iter().filter(|(_, written)| *written);
+        self.varint(written.clone().count() as u64);
+        for (tag, _) in written {
+            let mut alone = Writer::new(self.version, self.flexible);
+            field(&mut alone, *tag)?;
+            let bytes = alone.finish().concat();
+            self.varint(*tag as u64);
+            self.varint(bytes.len() as u64);
+            self.buffer.put_slice(&bytes);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Reader;
+
+    /// A text as it comes back, and what is left behind it.
+    fn there_and_back(text: &str, flexible: bool) -> (String, usize) {
+        let mut writer = Writer::new(0, flexible);
+        writer.string(&mut text.to_string()).expect("written");
+        writer.i32(&mut 7).expect("written");
+        let mut reader = Reader::new(writer.finish().concat().into(), 0, flexible);
+        let mut back = String::new();
+        reader.string(&mut back).expect("read");
+        (back, reader.remaining())
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_ends_between_characters() {
+        for flexible in [false, true] {
+            for size in [
+                0,
+                1,
+                127,
+                TEXT_MAX - 1,
+                TEXT_MAX,
+                TEXT_MAX + 1,
+                1 << 16,
+                1 << 17,
+            ] {
+                let told = there_and_back(&"x".repeat(size), flexible);
+                assert_eq!(told, ("x".repeat(size.min(TEXT_MAX)), 4), "{size}");
+            }
+            let wide = "\u{4e16}".repeat(20_000);
+            let kept = wide[..TEXT_MAX / 3 * 3].to_string();
+            assert_eq!(there_and_back(&wide, flexible), (kept, 4));
+        }
+    }
+
+    #[test]
+    fn records_of_more_than_a_length_can_say_end_at_a_piece() {
+        let piece = Bytes::from(vec![9; 1 << 20]);
+        for flexible in [false, true] {
+            for (pieces, kept) in [(2_047, 2_047), (2_048, 2_047), (4_097, 2_047)] {
+                let mut writer = Writer::new(0, flexible);
+                writer
+                    .records(&mut Some(vec![piece.clone(); pieces]))
+                    .expect("written");
+                let written = writer.finish();
+                let size = kept << 20;
+                let head: &[u8] = match flexible {
+                    // 2_047 MiB and 1, seven bits a byte.
+                    true => &[0x81, 0x80, 0xc0, 0xff, 0x07],
+                    false => &(size as i32).to_be_bytes(),
+                };
+                assert_eq!(&written[0][..], head, "{pieces}");
+                assert_eq!(written[1..].iter().map(Bytes::len).sum::<usize>(), size);
+            }
+        }
     }
 }

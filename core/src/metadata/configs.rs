@@ -1,5 +1,7 @@
 //! Topic configs: Kafka's names, defaults and bounds (`TopicConfig.java`).
 
+use super::quote::Quote;
+
 /// A topic's effective configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicConfig {
@@ -238,14 +240,16 @@ const INERT: [(&str, &str, Allowed); 22] = [
 
 fn inert(name: &str, value: &str) -> Result<(), String> {
     let known = INERT.iter().find(|(known, _, _)| *known == name);
-    let (_, default, allowed) = known.ok_or(format!("{name} is no topic config"))?;
+    let (_, default, allowed) =
+        known.ok_or_else(|| format!("{} is no topic config", Quote(name)))?;
     match allowed {
         Allowed::Number(low, high) => number(name, value, *low, *high).map(drop),
         Allowed::Share if is_share(value.trim()) => Ok(()),
         Allowed::Share => Err(one_of(name, "a number from 0 to 1", value)),
         Allowed::Default if value.trim().eq_ignore_ascii_case(default) => Ok(()),
         Allowed::Default => Err(format!(
-            "{name} can only be '{default}' on this broker, not '{value}'"
+            "{name} can only be '{default}' on this broker, not '{}'",
+            Quote(value)
         )),
     }
 }
@@ -316,7 +320,7 @@ fn exponent_of(text: &str) -> Option<i64> {
 }
 
 fn one_of(name: &str, what: &str, value: &str) -> String {
-    format!("{name} is {what}, not '{value}'")
+    format!("{name} is {what}, not '{}'", Quote(value))
 }
 
 #[cfg(test)]

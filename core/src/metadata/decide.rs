@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::quote::Quote;
 use super::{fold_name, Image, Record, TopicConfig, PRODUCER_ID_BLOCK};
 use crate::api::*;
 use crate::contract::Config;
@@ -232,7 +233,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
         || !name.chars().all(legal)
     {
         return Err(format!(
-            "topic name '{name}' is illegal: 1 to 249 ASCII letters, digits, '.', '_' or '-'"
+            "topic name '{}' is illegal: 1 to 249 ASCII letters, digits, '.', '_' or '-'",
+            Quote(name)
         ));
     }
     Ok(())
@@ -276,7 +278,7 @@ fn check_new_topic(
 fn check_configs(config: &Config, topic: &NewTopic) -> Result<TopicConfig, Refusal> {
     let invalid = |text| (ErrorCode::InvalidConfig, text);
     if let Some((name, _)) = topic.configs.iter().find(|(_, value)| value.is_none()) {
-        return Err(invalid(format!("{name} has no value")));
+        return Err(invalid(format!("{} has no value", Quote(name))));
     }
     let mut effective = TopicConfig::default();
     let set = set_configs(topic);

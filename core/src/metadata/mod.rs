@@ -3,6 +3,7 @@
 
 mod configs;
 mod decide;
+mod quote;
 mod record;
 
 pub use configs::TopicConfig;

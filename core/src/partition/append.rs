@@ -91,14 +91,15 @@ pub fn is_zstd(records: &[u8]) -> bool {
     attributes(records) & ATTRIBUTE_COMPRESSION == CODEC_MAX
 }
 
-/// True if its attributes say that it belongs to a transaction; older formats have none.
+/// True if its attributes say that it belongs to a transaction.
 pub fn is_transactional(records: &[u8]) -> bool {
-    records.get(16) == Some(&2) && attributes(records) & ATTRIBUTE_TRANSACTIONAL != 0
+    attributes(records) & ATTRIBUTE_TRANSACTIONAL != 0
 }
 
+/// Older formats have something else there.
 fn attributes(records: &[u8]) -> i16 {
-    match records.get(21..23) {
-        Some(&[high, low]) => i16::from_be_bytes([high, low]),
+    match (records.get(16), records.get(21..23)) {
+        (Some(2), Some(&[high, low])) => i16::from_be_bytes([high, low]),
         _ => 0,
     }
 }
@@ -189,17 +190,42 @@ impl Replica {
         }
     }
 
-    /// The broker's time of the batch at this offset, if it bears that and is still at hand; or -1.
+    /// A batch of this size is larger than a segment may be (`UnifiedLog.append`). What tests set to have
+    /// small segments, `internal.segment.bytes`, counts for nothing here, though Kafka asks it too.
+    pub fn overflows_segment(&self, size: usize) -> bool {
+        let config = &self.config;
+        size as u64 > config.segment_bytes.unsigned_abs() && !config.internal_segment
+    }
+
+    /// The broker's time of the batch at this offset, if it bears that and is still at hand, itself or the
+    /// row of its segment; or -1. Kafka keeps it with the producer.
     fn append_time_of(&self, base_offset: i64) -> i64 {
         let found = self
             .tail
             .binary_search_by_key(&base_offset, |batch| batch.row.base);
-        let batch = found.ok().map(|index| &self.tail[index]);
         let by_broker =
             |batch: &&TailBatch| attributes(&batch.pieces[0]) & ATTRIBUTE_LOG_APPEND_TIME != 0;
-        batch
-            .filter(by_broker)
-            .map_or(-1, |batch| batch.row.max_timestamp)
+        let time = match found {
+            Ok(index) => {
+                let batch = Some(&self.tail[index]).filter(by_broker);
+                batch.map(|batch| batch.row.max_timestamp)
+            }
+            Err(_) => self.row_of(base_offset).map(|row| row.max_timestamp),
+        };
+        time.unwrap_or(-1)
+    }
+
+    /// The row of the batch at this offset, of a topic that has the broker's time: a row does not say whose
+    /// time it is.
+    fn row_of(&self, base_offset: i64) -> Option<&Row> {
+        let later = self
+            .segments
+            .partition_point(|segment| segment.base <= base_offset);
+        let segment = self.segments.get(later.checked_sub(1)?)?;
+        let rows = segment.rows.as_ref()?;
+        let at = rows.binary_search_by_key(&base_offset, |row| row.base);
+        let row = at.ok().and_then(|at| rows.get(at));
+        row.filter(|_| self.config.log_append_time)
     }
 
     /// The placed batch becomes the log's end.

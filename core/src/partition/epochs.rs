@@ -1,6 +1,7 @@
 //! Leader epochs of a log: where each begins and ends (`LeaderEpochFileCache.java`).
 
 use super::Replica;
+use crate::error_code::ErrorCode;
 
 impl Replica {
     /// Where the asked epoch ends, as `LeaderEpochFileCache.endOffsetFor` answers a client: the largest
@@ -22,6 +23,24 @@ impl Replica {
         let end = end.map_or(self.log_end, |(_, start)| *start);
         let floor = later.checked_sub(1).and_then(|at| self.epochs.get(at));
         (floor.map_or(asked, |(epoch, _)| *epoch), end)
+    }
+
+    /// Where the log of a reader has parted from this one, if it has: its last record is of epoch `last`,
+    /// and it goes on at `offset` (KIP-595, `Partition.readRecords`). Answered is the largest epoch of this
+    /// log not above `last`, and its end. A reader without a last epoch, which is negative then, is not
+    /// judged.
+    ///
+    /// # Errors
+    /// OFFSET_OUT_OF_RANGE where the epoch has not begun, or the log begins after `offset`.
+    pub fn diverging(&self, last: i32, offset: i64) -> Result<Option<(i32, i64)>, ErrorCode> {
+        if last < 0 {
+            return Ok(None);
+        }
+        let (epoch, end) = self.epoch_end(last);
+        if epoch == -1 || offset < self.log_start {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        Ok((epoch < last || end < offset).then_some((epoch, end)))
     }
 
     /// Note that `epoch` begins at `offset`, if it is new. One that holds no record, as the log start
@@ -82,6 +101,31 @@ mod tests {
         let above = [(9, 9, 30), (10, -1, -1), (i32::MAX, -1, -1)];
         for wanted in [&below[..], &among, &above] {
             answers(&kept, wanted);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_another_way_is_told_where() {
+        // After what Kafka 4.3 answered with epochs 0 and 2 at 0 and 2, led in epoch 2.
+        let log = Replica {
+            log_start: 1,
+            ..replica(2, 3, &[(0, 1), (2, 2)])
+        };
+        for (last, offset, told) in [
+            (-1, 0, Ok(None)),
+            (-7, 90, Ok(None)),
+            (0, 1, Ok(None)),
+            (0, 2, Ok(None)),
+            (0, 3, Ok(Some((0, 2)))),
+            (1, 1, Ok(Some((0, 2)))),
+            (1, 9, Ok(Some((0, 2)))),
+            (2, 3, Ok(None)),
+            (2, 4, Ok(Some((2, 3)))),
+            (3, 2, Err(ErrorCode::OffsetOutOfRange)),
+            (0, 0, Err(ErrorCode::OffsetOutOfRange)),
+            (1, 0, Err(ErrorCode::OffsetOutOfRange)),
+        ] {
+            assert_eq!(log.diverging(last, offset), told, "{last} at {offset}");
         }
     }
 

@@ -176,12 +176,13 @@ impl Shard {
             true => fetch.min_bytes,
             false => fetch.wanted_least(),
         };
-        let enough = bytes >= least || fetch.layout.any_error();
+        let enough = bytes >= least || fetch.layout.has_news();
         // One read does not go beyond a segment: what follows is asked for next, and not waited for
         // (`DelayedFetch.scala`, case F).
         let enough = enough || (bytes > 0 && fetch.layout.any_ends_early());
         if enough || fetch.last {
-            let response = fetch.layout.take();
+            let mut response = fetch.layout.take();
+            self.name_leaders(&mut response);
             return self.reply(now, token, response, out);
         }
         if std::mem::take(&mut fetch.woken) && !self.config.knobs.has(118) {
@@ -191,6 +192,22 @@ impl Shard {
         fetch.layout.drop_records();
         self.pools.fetches.give(std::mem::take(&mut fetch.reserved));
         self.park(now, token, out);
+    }
+
+    /// Who asked another leader, or of an older epoch, is told who leads and how it is reached (KIP-951).
+    fn name_leaders(&self, response: &mut Response) {
+        let (Response::Fetch(fetch), Some(image)) = (response, &self.image) else {
+            return;
+        };
+        let node = self.config.node;
+        let parts = fetch.topics.iter_mut().flat_map(|(_, parts)| parts);
+        for part in parts {
+            use ErrorCode::{FencedLeaderEpoch, NotLeaderOrFollower};
+            if [FencedLeaderEpoch, NotLeaderOrFollower].contains(&part.error) {
+                part.leader = Some((node, image.incarnation));
+                fetch.endpoints = vec![(node, self.config.advertised.clone())];
+            }
+        }
     }
 
     /// Something a parked fetch waits for has moved.
@@ -269,6 +286,13 @@ impl Layout {
     fn any_ends_early(&self) -> bool {
         let early = |part: &Part| matches!(part, Part::Fetched(fetched) if fetched.ends_early);
         self.parts().any(early)
+    }
+
+    /// A partition tells something else than records, which is not kept waiting.
+    fn has_news(&self) -> bool {
+        let diverges =
+            |part: &Part| matches!(part, Part::Fetched(part) if part.diverging.is_some());
+        self.any_error() || self.parts().any(diverges)
     }
 
     pub(super) fn any_error(&self) -> bool {

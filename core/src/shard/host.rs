@@ -270,7 +270,7 @@ impl Shard {
             last_stable_offset: replica.high_watermark,
             log_start_offset: replica.log_start,
             records,
-            ends_early: false,
+            ..PartitionFetched::default()
         })
     }
 
@@ -289,6 +289,17 @@ impl Shard {
         // Of a fetch every negative epoch is none (`FetchRequest.optionalEpoch`), not -1 alone.
         if let Some(code) = Self::epoch_error(replica, fetch.current_leader_epoch.max(-1)) {
             return self.part_done(ask, slot, failed(code), out);
+        }
+        match replica.diverging(fetch.last_fetched_epoch, fetch.fetch_offset) {
+            Err(code) => return self.part_done(ask, slot, failed(code), out),
+            Ok(Some(diverging)) => {
+                let mut part = Self::fetched(replica, Vec::new());
+                if let Part::Fetched(part) = &mut part {
+                    part.diverging = Some(diverging);
+                }
+                return self.part_done(ask, slot, part, out);
+            }
+            Ok(None) => {}
         }
         let wanted = usize::try_from(fetch.max_bytes).unwrap_or(0);
         // The first partition with data always gives a whole batch; others only what fits.

@@ -27,6 +27,8 @@ pub(super) struct Layout {
     slots: Vec<(i32, Option<Part>)>,
     /// Of a Fetch as a whole.
     error: ErrorCode,
+    /// A Fetch asks for what is committed.
+    committed: bool,
 }
 
 impl Layout {
@@ -103,14 +105,19 @@ impl Layout {
                 Response::Produce(ProduceResponse { topics })
             }
             Shape::Fetch => {
+                let committed = self.committed;
                 let topics = self.gather(|part| match part {
-                    Part::Fetched(part) => Some(part),
+                    Part::Fetched(part) => Some(PartitionFetched {
+                        lists_aborted: lists_aborted(part.error, committed),
+                        ..part
+                    }),
                     _ => None,
                 });
                 Response::Fetch(FetchResponse {
                     error: self.error,
                     session_id: 0,
                     topics,
+                    endpoints: Vec::new(),
                 })
             }
             Shape::Offsets => {
@@ -137,6 +144,25 @@ impl Layout {
         }
     }
 }
+
+/// A partition of a Fetch has a list of aborted transactions, as Kafka 4.3 answers: where it was read for
+/// what is committed, and where it was refused before it was read.
+fn lists_aborted(error: ErrorCode, committed: bool) -> bool {
+    use ErrorCode::{InvalidRequest, UnknownTopicId, UnknownTopicOrPartition};
+    match error {
+        ErrorCode::None => committed,
+        UnknownTopicOrPartition | UnknownTopicId | InvalidRequest => true,
+        _ => false,
+    }
+}
+
+/// What a client may do with a topic and with the cluster where nobody is kept from anything: a bit for each
+/// operation that Kafka 4.3 has for them (`AclEntry.supportedOperations`).
+const TOPIC_OPERATIONS: i32 = READ_AND_WRITE | ON_BOTH | 1 << 6;
+const CLUSTER_OPERATIONS: i32 = ON_BOTH | 1 << 9 | 1 << 12;
+const READ_AND_WRITE: i32 = 1 << 3 | 1 << 4;
+/// To create, to alter and to describe it, and its configs.
+const ON_BOTH: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Partitions of the topics that one Metadata request may create.
 const AUTO_CREATED_PARTITIONS: usize = 1_000;
@@ -243,6 +269,7 @@ impl Shard {
             topics: Vec::new(),
             slots: Vec::new(),
             error: ErrorCode::None,
+            committed: matches!(&request, Request::Fetch(fetch) if fetch.isolation == 1),
         };
         let mut asks = Asks::new();
         let (Some((shape, topics)), Some(image)) = (questions(request), &self.image) else {
@@ -338,12 +365,21 @@ impl Shard {
                 },
                 false => self.describe_topic(image, topic),
             })
+            .map(|topic| TopicMetadata {
+                // Nothing is said of an id that nobody has.
+                operations: (request.topic_operations && !request.badly_named)
+                    .then_some(TOPIC_OPERATIONS)
+                    .filter(|_| topic.error != ErrorCode::UnknownTopicId),
+                ..topic
+            })
             .collect();
         MetadataResponse {
             brokers: vec![(node, self.config.advertised.clone())],
             cluster_id: self.config.cluster_id,
             controller: node,
             topics,
+            operations: (request.cluster_operations && !request.badly_named)
+                .then_some(CLUSTER_OPERATIONS),
         }
     }
 
@@ -366,7 +402,7 @@ impl Shard {
                 error,
                 is_internal: is_internal(&name),
                 topic: TopicRef { name, id: topic.id },
-                partitions: Vec::new(),
+                ..TopicMetadata::default()
             };
         };
         let node = self.config.node;
@@ -389,6 +425,7 @@ impl Shard {
             is_internal: is_internal(&topic.name),
             topic,
             partitions,
+            operations: None,
         }
     }
 }

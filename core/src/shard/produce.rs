@@ -106,6 +106,11 @@ impl Shard {
                 let text = "the batch is larger than the journal can hold";
                 Err(AppendError::of_request(ErrorCode::MessageTooLarge, text))
             }
+            Ok(_) if replica.overflows_segment(records.len()) => {
+                let text = "the batch is larger than segment.bytes";
+                let code = ErrorCode::RecordListTooLarge;
+                Err(AppendError::of_request(code, text))
+            }
             admitted => admitted,
         };
         let admitted = match admitted {

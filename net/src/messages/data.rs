@@ -3,8 +3,9 @@
 use seedlog_core::api::*;
 use seedlog_core::codec::{Codec, Visit};
 use seedlog_core::error_code::ErrorCode;
+use seedlog_core::ids::NodeId;
 
-use super::since;
+use super::{since, Address};
 
 /// A topic by name, or by id from version `by_id` on.
 fn topic_ref<C: Codec>(c: &mut C, topic: &mut TopicRef, by_id: bool) -> Visit {
@@ -114,7 +115,7 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     if c.reading() {
         m.from_replica = false;
     }
-    c.tags_but(REPLICA_STATE, |c| {
+    c.tagged(&[(REPLICA_STATE, false)], |c, _| {
         let mut replica = -1;
         c.i32(&mut replica)?;
         c.i64(&mut -1)?;
@@ -127,7 +128,14 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
 /// `FetchRequest.json`).
 const REPLICA_STATE: i32 = 1;
 
-pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
+/// Tags of a partition in the answer to Fetch (`FetchResponse.json`), and of the answer itself.
+const DIVERGING_EPOCH: i32 = 0;
+const CURRENT_LEADER: i32 = 1;
+const NODE_ENDPOINTS: i32 = 0;
+/// Versions of Fetch in which a leader is named (`KafkaApis.handleFetchRequest`).
+const LEADERS_SINCE: i16 = 16;
+
+pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse, address: &Address) -> Visit {
     let v = c.version();
     c.fixed_i32(0)?;
     if v >= 7 {
@@ -147,12 +155,7 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             c.i64(&mut part.high_watermark)?;
             c.i64(&mut part.last_stable_offset)?;
             since(5, c, &mut part.log_start_offset, C::i64)?;
-            // Aborted transactions: none are served. Kafka answers null.
-            c.array_or_null(&mut Vec::new(), |c, producer: &mut i64| {
-                c.i64(producer)?;
-                c.i64(&mut 0)?;
-                c.tags()
-            })?;
+            aborted_transactions(c, &mut part.lists_aborted)?;
             if v >= 11 {
                 c.fixed_i32(-1)?;
             }
@@ -162,11 +165,58 @@ pub fn fetch_response<C: Codec>(c: &mut C, m: &mut FetchResponse) -> Visit {
             part.records = records.unwrap_or_default();
             // No bytes are no piece, whether they came as null or as empty.
             part.records.retain(|piece| !piece.is_empty());
-            c.tags()
+            fetched_tags(c, part)
         })?;
         c.tags()
     })?;
-    c.tags()
+    if v < LEADERS_SINCE {
+        return c.tags();
+    }
+    c.tagged(&[(NODE_ENDPOINTS, !m.endpoints.is_empty())], |c, _| {
+        c.array(&mut m.endpoints, |c, (node, advertised)| {
+            c.node(node)?;
+            address.host_and_port(c, advertised)?;
+            c.nullable_string(&mut None)?;
+            c.tags()
+        })
+    })
+}
+
+/// None are served: the list is empty or null.
+fn aborted_transactions<C: Codec>(c: &mut C, listed: &mut bool) -> Visit {
+    let mut all = listed.then(Vec::new);
+    c.nullable_array(&mut all, |c, producer: &mut i64| {
+        c.i64(producer)?;
+        c.i64(&mut 0)?;
+        c.tags()
+    })?;
+    *listed = all.is_some();
+    Ok(())
+}
+
+fn fetched_tags<C: Codec>(c: &mut C, part: &mut PartitionFetched) -> Visit {
+    let known = [
+        (DIVERGING_EPOCH, part.diverging.is_some()),
+        (CURRENT_LEADER, part.leader.is_some()),
+    ];
+    let known = match c.version() {
+        LEADERS_SINCE.. => &known[..],
+        _ => &known[..1],
+    };
+    c.tagged(known, |c, tag| match tag {
+        DIVERGING_EPOCH => {
+            let (epoch, end) = part.diverging.get_or_insert((-1, -1));
+            c.i32(epoch)?;
+            c.i64(end)?;
+            c.tags()
+        }
+        _ => {
+            let (leader, epoch) = part.leader.get_or_insert((NodeId(-1), -1));
+            c.node(leader)?;
+            c.i32(epoch)?;
+            c.tags()
+        }
+    })
 }
 
 pub fn list_offsets_request<C: Codec>(c: &mut C, m: &mut ListOffsetsRequest) -> Visit {

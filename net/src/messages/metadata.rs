@@ -15,6 +15,24 @@ pub struct Address {
     pub port: u16,
 }
 
+impl Address {
+    /// Host and port of a broker: as it says, or this address.
+    pub(super) fn host_and_port<C: Codec>(
+        &self,
+        c: &mut C,
+        advertised: &mut Option<(String, u16)>,
+    ) -> Visit {
+        let (mut host, port) = advertised
+            .take()
+            .unwrap_or_else(|| (self.host.clone(), self.port));
+        let mut port = i32::from(port);
+        c.string(&mut host)?;
+        c.i32(&mut port)?;
+        *advertised = Some((host, port as u16));
+        Ok(())
+    }
+}
+
 pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
     let v = c.version();
     if v == 0 {
@@ -33,10 +51,10 @@ pub fn request<C: Codec>(c: &mut C, m: &mut MetadataRequest) -> Visit {
         c.bool(&mut m.allow_auto_topic_creation)?;
     }
     if (8..=10).contains(&v) {
-        c.bool(&mut false)?;
+        c.bool(&mut m.cluster_operations)?;
     }
     if v >= 8 {
-        c.bool(&mut false)?;
+        c.bool(&mut m.topic_operations)?;
     }
     c.tags()
 }
@@ -67,13 +85,7 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
     }
     c.array(&mut m.brokers, |c, (node, advertised)| {
         c.node(node)?;
-        let (host, port) = advertised
-            .take()
-            .unwrap_or((address.host.clone(), address.port));
-        let (mut host, mut port) = (host, i32::from(port));
-        c.string(&mut host)?;
-        c.i32(&mut port)?;
-        *advertised = Some((host, port as u16));
+        address.host_and_port(c, advertised)?;
         if v >= 1 {
             c.nullable_string(&mut None)?;
         }
@@ -87,12 +99,20 @@ pub fn response<C: Codec>(c: &mut C, m: &mut MetadataResponse, address: &Address
     since(1, c, &mut m.controller.0, C::i32)?;
     c.array(&mut m.topics, |c, topic| self::topic(c, topic))?;
     if (8..=10).contains(&v) {
-        c.fixed_i32(i32::MIN)?;
+        operations(c, &mut m.operations)?;
     }
     if v >= 13 {
         c.i16(&mut 0)?;
     }
     c.tags()
+}
+
+/// What a client may do: the smallest number where that was not asked.
+fn operations<C: Codec>(c: &mut C, allowed: &mut Option<i32>) -> Visit {
+    let mut bits = allowed.unwrap_or(i32::MIN);
+    c.i32(&mut bits)?;
+    *allowed = Some(bits).filter(|bits| *bits != i32::MIN);
+    Ok(())
 }
 
 fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
@@ -128,7 +148,7 @@ fn topic<C: Codec>(c: &mut C, topic: &mut TopicMetadata) -> Visit {
         c.tags()
     })?;
     if v >= 8 {
-        c.fixed_i32(i32::MIN)?;
+        operations(c, &mut topic.operations)?;
     }
     c.tags()
 }

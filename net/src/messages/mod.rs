@@ -51,7 +51,7 @@ pub fn response<C: Codec>(c: &mut C, response: &mut Response, address: &Address)
     match response {
         Response::Nothing => Ok(()),
         Response::Produce(message) => data::produce_response(c, message),
-        Response::Fetch(message) => data::fetch_response(c, message),
+        Response::Fetch(message) => data::fetch_response(c, message, address),
         Response::ListOffsets(message) => data::list_offsets_response(c, message),
         Response::OffsetForLeaderEpoch(message) => data::epoch_response(c, message),
         Response::InitProducerId(message) => data::init_producer_id_response(c, message),

@@ -25,23 +25,26 @@ impl Api for Metadata {
         (Request::Metadata, Response::Metadata);
 
     fn values() -> BoxedStrategy<(Self::Ask, Self::Answer)> {
-        let ask = (option::of(few(topic())), any::<bool>());
-        let ask = ask.prop_map(|(topics, allow)| MetadataRequest {
+        let flags = any::<(bool, bool, bool)>();
+        // v0 says as little of none as of null: few requests ask for all.
+        let ask = (option::weighted(0.8, few(topic())), flags);
+        let ask = ask.prop_map(|(topics, (allow, of_topics, of_cluster))| MetadataRequest {
             topics,
             allow_auto_topic_creation: allow,
             badly_named: false,
+            topic_operations: of_topics,
+            cluster_operations: of_cluster,
         });
         let brokers = few((node(), option::of((text(), any::<u16>()))));
-        let answer = (brokers, id(), node(), few(topic_told()));
-        let answer =
-            answer.prop_map(
-                |(brokers, cluster_id, controller, topics)| MetadataResponse {
-                    brokers,
-                    cluster_id,
-                    controller,
-                    topics,
-                },
-            );
+        let nodes = (brokers, id(), node());
+        let answer = (nodes, few(topic_told()), option::of(number()));
+        let answer = answer.prop_map(|(nodes, topics, operations)| MetadataResponse {
+            brokers: nodes.0,
+            cluster_id: nodes.1,
+            controller: nodes.2,
+            topics,
+            operations,
+        });
         (ask, answer).boxed()
     }
 
@@ -69,10 +72,10 @@ impl Api for Metadata {
             told.allow_auto_topic_creation = ask.allow_auto_topic_creation;
         }
         if version >= 8 {
-            told.include_topic_authorized_operations = noise.flag();
+            told.include_topic_authorized_operations = ask.topic_operations;
         }
         if (8..=10).contains(&version) {
-            told.include_cluster_authorized_operations = noise.flag();
+            told.include_cluster_authorized_operations = ask.cluster_operations;
         }
         told
     }
@@ -90,6 +93,8 @@ impl Api for Metadata {
             topics: topics.map(|topics| topics.into_iter().map(topic).collect()),
             allow_auto_topic_creation: ask.allow_auto_topic_creation,
             badly_named,
+            topic_operations: ask.include_topic_authorized_operations,
+            cluster_operations: ask.include_cluster_authorized_operations,
         }
     }
 
@@ -121,7 +126,7 @@ impl Api for Metadata {
             told.throttle_time_ms = noise.number(0);
         }
         if (8..=10).contains(&version) {
-            told.cluster_authorized_operations = noise.number(i32::MIN);
+            told.cluster_authorized_operations = answer.operations.unwrap_or(i32::MIN);
         }
         if version >= 13 {
             told.error_code = noise.byte(0).into();
@@ -147,6 +152,7 @@ impl Api for Metadata {
             topic: topic_from(topic.name, topic.topic_id.into_bytes()),
             is_internal: topic.is_internal,
             partitions: topic.partitions.into_iter().map(part).collect(),
+            operations: operations(topic.topic_authorized_operations),
         };
         MetadataResponse {
             brokers: answer.brokers.into_iter().map(broker).collect(),
@@ -154,8 +160,14 @@ impl Api for Metadata {
             cluster_id: Uuid::ZERO,
             controller: NodeId(answer.controller_id.0),
             topics: answer.topics.into_iter().map(topic).collect(),
+            operations: operations(answer.cluster_authorized_operations),
         }
     }
+}
+
+/// The smallest number says nothing.
+fn operations(bits: i32) -> Option<i32> {
+    Some(bits).filter(|bits| *bits != i32::MIN)
 }
 
 fn topic_told() -> impl Strategy<Value = TopicMetadata> {
@@ -175,13 +187,17 @@ fn topic_told() -> impl Strategy<Value = TopicMetadata> {
                 isr,
             },
         );
-    let topic = (error(), topic(), any::<bool>(), few(part));
-    topic.prop_map(|(error, topic, is_internal, partitions)| TopicMetadata {
-        error,
-        topic,
-        is_internal,
-        partitions,
-    })
+    let operations = option::of(number());
+    let topic = (error(), topic(), any::<bool>(), few(part), operations);
+    topic.prop_map(
+        |(error, topic, is_internal, partitions, operations)| TopicMetadata {
+            error,
+            topic,
+            is_internal,
+            partitions,
+            operations,
+        },
+    )
 }
 
 fn topic_to(version: i16, topic: &TopicMetadata, noise: &Noise) -> mr::MetadataResponseTopic {
@@ -210,7 +226,7 @@ fn topic_to(version: i16, topic: &TopicMetadata, noise: &Noise) -> mr::MetadataR
         told.is_internal = topic.is_internal;
     }
     if version >= 8 {
-        told.topic_authorized_operations = noise.number(i32::MIN);
+        told.topic_authorized_operations = topic.operations.unwrap_or(i32::MIN);
     }
     if version >= 10 {
         told.topic_id = their_id(topic.topic.id);

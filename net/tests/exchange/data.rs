@@ -9,10 +9,10 @@ use proptest::option;
 use proptest::prelude::*;
 use seedlog_core::api::*;
 use seedlog_core::error_code::ErrorCode;
-use seedlog_core::ids::Uuid;
+use seedlog_core::ids::{NodeId, Uuid};
 
 use crate::values::*;
-use crate::Api;
+use crate::{Api, HOST, PORT};
 
 /// Produce (0).
 pub struct Produce;
@@ -283,18 +283,35 @@ impl Api for Fetch {
             told.session_id = answer.session_id;
         }
         if version >= 16 {
-            told.node_endpoints = noise.list(|port| fr::NodeEndpoint::default().with_port(port));
+            let node = |(node, address): &(NodeId, Option<(String, u16)>)| {
+                let (host, port) = address.clone().unwrap_or((HOST.into(), PORT));
+                fr::NodeEndpoint::default()
+                    .with_node_id(k::BrokerId(node.0))
+                    .with_host(str_bytes(&host))
+                    .with_port(port.into())
+                    .with_rack(noise.text(None))
+                    .with_unknown_tagged_fields(noise.tags.clone())
+            };
+            told.node_endpoints = answer.endpoints.iter().map(node).collect();
         }
         told
     }
 
-    fn answer_from(_: i16, answer: k::FetchResponse) -> FetchResponse {
+    fn answer_from(version: i16, answer: k::FetchResponse) -> FetchResponse {
+        let default = fr::PartitionData::default();
         let part = |part: fr::PartitionData| PartitionFetched {
             index: part.partition_index,
             error: code(part.error_code),
             high_watermark: part.high_watermark,
             last_stable_offset: part.last_stable_offset,
             log_start_offset: part.log_start_offset,
+            diverging: (part.diverging_epoch != default.diverging_epoch)
+                .then_some((part.diverging_epoch.epoch, part.diverging_epoch.end_offset)),
+            leader: (version >= 16 && part.current_leader != default.current_leader).then_some((
+                NodeId(part.current_leader.leader_id.0),
+                part.current_leader.leader_epoch,
+            )),
+            lists_aborted: part.aborted_transactions.is_some(),
             records: part.records.into_iter().collect(),
             ends_early: false,
         };
@@ -305,10 +322,15 @@ impl Api for Fetch {
                 parts,
             )
         };
+        let node = |node: fr::NodeEndpoint| {
+            let address = (node.host.to_string(), node.port as u16);
+            (NodeId(node.node_id.0), Some(address))
+        };
         FetchResponse {
             error: code(answer.error_code),
             session_id: answer.session_id,
             topics: answer.responses.into_iter().map(topic).collect(),
+            endpoints: answer.node_endpoints.into_iter().map(node).collect(),
         }
     }
 }
@@ -340,23 +362,39 @@ fn fetches() -> impl Strategy<Value = FetchRequest> {
 }
 
 fn fetched() -> impl Strategy<Value = FetchResponse> {
-    let part = (number(), error(), long(), long(), long(), few(records()));
-    let part = part.prop_map(
-        |(index, error, high, stable, start, records)| PartitionFetched {
-            index,
-            error,
-            high_watermark: high,
-            last_stable_offset: stable,
-            log_start_offset: start,
-            records,
-            ends_early: false,
-        },
+    let marks = (long(), long(), long(), option::of((number(), long())));
+    let leader = option::of((node(), number()));
+    let part = (
+        number(),
+        error(),
+        marks,
+        leader,
+        any::<bool>(),
+        few(records()),
     );
+    let part =
+        part.prop_map(
+            |(index, error, marks, leader, lists_aborted, records)| PartitionFetched {
+                index,
+                error,
+                high_watermark: marks.0,
+                last_stable_offset: marks.1,
+                log_start_offset: marks.2,
+                diverging: marks.3,
+                leader,
+                lists_aborted,
+                records,
+                ends_early: false,
+            },
+        );
     let topics = few((topic(), few(part)));
-    (error(), number(), topics).prop_map(|(error, session_id, topics)| FetchResponse {
+    let endpoints = few((node(), option::of((text(), any::<u16>()))));
+    let parts = (error(), number(), topics, endpoints);
+    parts.prop_map(|(error, session_id, topics, endpoints)| FetchResponse {
         error,
         session_id,
         topics,
+        endpoints,
     })
 }
 
@@ -394,7 +432,7 @@ fn fetched_part(version: i16, part: &PartitionFetched, noise: &Noise) -> fr::Par
         })
         .with_high_watermark(part.high_watermark)
         .with_last_stable_offset(part.last_stable_offset)
-        .with_aborted_transactions((!noise.flag()).then_some(aborted))
+        .with_aborted_transactions(part.lists_aborted.then_some(aborted))
         .with_records(Some(Bytes::from(part.records.concat())))
         .with_unknown_tagged_fields(noise.tags.clone());
     if version >= 5 {
@@ -404,8 +442,17 @@ fn fetched_part(version: i16, part: &PartitionFetched, noise: &Noise) -> fr::Par
         told.preferred_read_replica = noise.broker(-1);
     }
     if version >= 12 {
-        told.diverging_epoch.end_offset = noise.long(-1);
-        told.current_leader.leader_epoch = noise.number(-1);
+        if let Some((epoch, end)) = part.diverging {
+            (told.diverging_epoch.epoch, told.diverging_epoch.end_offset) = (epoch, end);
+        }
+        // Told since v16, and passed over before.
+        let (leader, epoch) = match part.leader {
+            Some((leader, epoch)) if version >= 16 => (leader.0, epoch),
+            None if version >= 16 => (-1, -1),
+            _ => (-1, noise.number(-1)),
+        };
+        told.current_leader.leader_id = k::BrokerId(leader);
+        told.current_leader.leader_epoch = epoch;
         told.snapshot_id.epoch = noise.number(-1);
     }
     // Null, as brokers before Kafka 2.0 and some proxies answer where there is nothing.

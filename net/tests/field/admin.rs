@@ -99,6 +99,31 @@ fn a_bad_topic_fails_alone_and_a_doubled_one_once() {
 }
 
 #[test]
+fn an_error_text_quotes_no_more_of_a_request_than_an_answer_can_bear() {
+    // The longest text of a request, in an answer that has the same 16 bits for a text and more to say.
+    let (long, wide) = ("x".repeat(32_767), "\u{4e16}".repeat(10_922));
+    let mut broker = Broker::start(2);
+    let conn = broker.connect();
+    for word in [&long[..], &wide] {
+        assert_eq!(
+            broker.create(conn, &[New::of(word, 1)]),
+            told(&[(word, 17)])
+        );
+        for (key, value) in [(word, "1"), (word, word), ("retention.ms", word)] {
+            let configs = [(key, Some(value))];
+            let topic = New::of("a", 1).with(&configs);
+            assert_eq!(broker.create(conn, &[topic]), told(&[("a", 40)]));
+        }
+        let configs = [(word, None)];
+        let topic = New::of("a", 1).with(&configs);
+        assert_eq!(broker.create(conn, &[topic]), told(&[("a", 40)]));
+        assert_eq!(broker.grow(conn, &[(word, 3)], false), told(&[(word, 3)]));
+        let described = broker.metadata(conn, Some(&[word]), true);
+        assert_eq!((described.len(), described[0].error), (1, 17));
+    }
+}
+
+#[test]
 fn counts_are_judged_as_kafka_does() {
     // Case 18.
     let mut broker = Broker::start(2);

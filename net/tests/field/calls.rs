@@ -74,6 +74,8 @@ pub struct Wanted {
     pub index: i32,
     pub epoch: i32,
     pub offset: i64,
+    /// Epoch of the last record that the reader has.
+    pub last_epoch: i32,
     pub max_bytes: i32,
 }
 
@@ -83,6 +85,7 @@ impl Wanted {
             index,
             epoch: -1,
             offset,
+            last_epoch: -1,
             max_bytes: 1 << 20,
         }
     }
@@ -146,7 +149,7 @@ pub fn fetch(version: i16, patience: Patience, topics: &[(Topic, &[Wanted])]) ->
             }
             out = out.i64(part.offset);
             if version >= 12 {
-                out = out.i32(-1);
+                out = out.i32(part.last_epoch);
             }
             if version >= 5 {
                 out = out.i64(-1);
@@ -176,7 +179,13 @@ pub struct Fetched {
     pub last_stable: i64,
     /// -1 where the version does not say.
     pub log_start: i64,
+    /// The list of aborted transactions is there, and empty; else it is null.
+    pub lists_aborted: bool,
     pub records: Vec<u8>,
+    /// Where the reader's log and this one part: epoch and offset.
+    pub diverging: Option<(i32, i64)>,
+    /// Who leads, and its epoch.
+    pub leader: Option<(i32, i32)>,
 }
 
 /// Read the answer to [`fetch`]: the topics as they are named, with their partitions.
@@ -187,6 +196,7 @@ pub fn fetched_topics(version: i16, mut answer: In) -> Vec<(Vec<u8>, Vec<Fetched
     if version >= 7 {
         assert_eq!((answer.i16(), answer.i32()), (0, 0), "no session");
     }
+    let mut led = false;
     let topics = answer.list(flexible, |answer| {
         let name = match version {
             13.. => answer.uuid().to_vec(),
@@ -196,27 +206,56 @@ pub fn fetched_topics(version: i16, mut answer: In) -> Vec<(Vec<u8>, Vec<Fetched
             let (index, error) = (answer.i32(), answer.i16());
             let (high_watermark, last_stable) = (answer.i64(), answer.i64());
             let log_start = if version >= 5 { answer.i64() } else { -1 };
-            assert_eq!(answer.count(flexible), 0, "no aborted transactions");
+            let aborted = match flexible {
+                true => answer.varint() as i32 - 1,
+                false => answer.i32(),
+            };
+            assert!(aborted <= 0, "no aborted transactions");
             if version >= 11 {
                 assert_eq!(answer.i32(), -1, "no other replica to read from");
             }
             // Never null: librdkafka refuses the whole answer then.
             let len = answer.count(flexible);
             let records = answer.take(len);
-            answer.tags(flexible);
+            let tags = if flexible {
+                answer.tagged()
+            } else {
+                Vec::new()
+            };
+            let (mut diverging, mut leader) = (None, None);
+            for (tag, bytes) in tags {
+                let mut field = In::new(bytes);
+                match tag {
+                    0 => diverging = Some((field.i32(), field.i64())),
+                    1 if version >= 16 => leader = Some((field.i32(), field.i32())),
+                    _ => panic!("tag {tag}"),
+                }
+                field.tags(true);
+                field.end();
+            }
+            led |= leader.is_some();
             Fetched {
                 index,
                 error,
                 high_watermark,
                 last_stable,
                 log_start,
+                lists_aborted: aborted == 0,
                 records,
+                diverging,
+                leader,
             }
         });
         answer.tags(flexible);
         (name, parts)
     });
-    answer.tags(flexible);
+    // Where a leader is named it is told how to reach it.
+    let tags = if flexible {
+        answer.tagged()
+    } else {
+        Vec::new()
+    };
+    assert!(tags.iter().map(|(tag, _)| *tag).eq(led.then_some(0)));
     answer.end();
     topics
 }

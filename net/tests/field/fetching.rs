@@ -263,11 +263,172 @@ fn the_last_bytes_of_an_answer_are_where_kafka_has_them() {
         &[0, 0, 0, 1, 0, 1, b'a'],
         &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
         &[0; 24],
-        &[0, 0, 0, 0],
-        &[0xff; 4],
+        // Null for aborted transactions, and no other replica to read from.
+        &[0xff; 8],
         &[0, 0, 0, 0],
     ];
     assert_eq!(answer, wanted.concat());
+}
+
+#[test]
+fn aborted_transactions_are_null_or_none_as_kafka_has_them() {
+    // Null where uncommitted records were read and where reading failed, a list where committed ones were
+    // read and where nobody looked: no such topic.
+    let (mut broker, conn) = with_topic(2, 3);
+    let [id] = broker.ids(conn, ["a"]);
+    broker.append(conn, ("a", 0), &sized(10));
+    let known = Topic { name: "a", id };
+    let unknown = Topic {
+        name: "no",
+        id: [9; 16],
+    };
+    let wanted = [Wanted::from(0, 0), Wanted::from(0, 1), Wanted::from(1, 9)];
+    for version in 4..=18 {
+        for (isolation, read) in [(0, false), (1, true)] {
+            for (topic, wanted, error, lists) in [
+                (known, wanted[0], 0, read),
+                (known, wanted[1], 0, read),
+                (known, wanted[2], 1, false),
+                (known, Wanted::from(7, 0), 3, true),
+                (
+                    unknown,
+                    wanted[0],
+                    if version >= 13 { 100 } else { 3 },
+                    true,
+                ),
+            ] {
+                let patience = Patience {
+                    wait_ms: 0,
+                    ..PATIENT
+                };
+                let mut request = fetch(version, patience, &[(topic, &[wanted])]);
+                // Key, version, correlation, client, no tags, replica, three numbers, and it.
+                let at = 23 + if version >= 12 { 1 } else { 0 } + if version <= 14 { 4 } else { 0 };
+                assert_eq!(request.0[at], 0);
+                request.0[at] = isolation;
+                let part = fetched(version, broker.ask(conn, &request)).remove(0);
+                let told = (part.error, part.lists_aborted);
+                assert_eq!(told, (error, lists), "v{version} {isolation} {wanted:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_went_another_way_is_told_where_at_once() {
+    // As Kafka 4.3 answered: two records of one epoch, another of a later one.
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 1);
+        broker.append(conn, ("a", 0), &sized(10));
+        broker.append(conn, ("a", 0), &sized(10));
+        let old = broker.metadata(conn, Some(&["a"]), false)[0].epoch;
+        broker.kill();
+        broker.kill();
+        let conn = broker.connect();
+        broker.append(conn, ("a", 0), &sized(10));
+        let new = broker.metadata(conn, Some(&["a"]), false)[0].epoch;
+        assert!(new > old + 1);
+        let [id] = broker.ids(conn, ["a"]);
+        for (last, offset, error, diverging, count) in [
+            (-1, 1, 0, None, 2),
+            (-7, 1, 0, None, 2),
+            (old, 1, 0, None, 2),
+            (old, 2, 0, None, 1),
+            (old, 3, 0, Some((old, 2)), 0),
+            (old + 1, 1, 0, Some((old, 2)), 0),
+            (old + 1, 9, 0, Some((old, 2)), 0),
+            (new, 2, 0, None, 1),
+            (new, 5, 0, Some((new, 3)), 0),
+            (new + 1, 2, 1, None, 0),
+            (old, -5, 1, None, 0),
+        ] {
+            for version in [12, 13, 16, 18] {
+                let wanted = Wanted {
+                    last_epoch: last,
+                    ..Wanted::from(0, offset)
+                };
+                let topic = Topic { name: "a", id };
+                let request = fetch(version, PATIENT, &[(topic, &[wanted])]);
+                broker.send(conn, &request.frame());
+                assert!(!broker.waits(conn), "{last} at {offset}");
+                let part = fetched(version, broker.wait(conn)).remove(0);
+                let told = (part.error, part.diverging, stored(&part.records).len());
+                assert_eq!(told, (error, diverging, count), "{last} at {offset}");
+                let marks = (part.high_watermark, part.last_stable, part.log_start);
+                assert_eq!(marks, if error == 0 { (3, 3, 0) } else { (-1, -1, -1) });
+            }
+        }
+        // At the end of the log nothing is told, so it waits.
+        let wanted = Wanted {
+            last_epoch: new,
+            ..Wanted::from(0, 3)
+        };
+        broker.send(
+            conn,
+            &fetch(12, PATIENT, &[(named("a"), &[wanted])]).frame(),
+        );
+        assert!(broker.waits(conn));
+    }
+}
+
+#[test]
+fn who_asks_of_an_old_epoch_is_told_who_leads() {
+    // The bytes behind the topic's id, as Kafka 4.3 answered them in its second life, but for its node,
+    // epoch and port.
+    let (mut broker, conn) = with_topic(2, 1);
+    let [id] = broker.ids(conn, ["a"]);
+    let old = broker.metadata(conn, Some(&["a"]), false)[0].epoch;
+    broker.kill();
+    let conn = broker.connect();
+    let new = broker.metadata(conn, Some(&["a"]), false)[0].epoch;
+    let failed = |error| {
+        [
+            &[2, 0, 0, 0, 0, 0, error][..],
+            &[0xff; 24],
+            &[0, 0xff, 0xff, 0xff, 0xff, 1],
+        ]
+        .concat()
+    };
+    let unled = |error| [failed(error), vec![0, 0, 0]].concat();
+    let leader = [&[1, 1, 9, 0, 0, 0, 0][..], &new.to_be_bytes(), &[0]].concat();
+    let address = b"\x02\0\0\0\0\x0alocalhost\0\0\x23\x84\0\0";
+    let led = |error| {
+        let node = [&[0, 1, 0, address.len() as u8][..], address].concat();
+        [failed(error), leader.clone(), node].concat()
+    };
+    for version in 13..=18 {
+        let fenced = if version >= 16 { led(74) } else { unled(74) };
+        for (epoch, wanted) in [(old, fenced), (new + 1, unled(75))] {
+            let wanted_part = Wanted {
+                epoch,
+                ..Wanted::from(0, 0)
+            };
+            let request = fetch(
+                version,
+                PATIENT,
+                &[(Topic { name: "a", id }, &[wanted_part])],
+            );
+            let mut answer = broker.ask(conn, &request);
+            let head = answer.take(12);
+            assert_eq!(head, [&[0; 11][..], &[2]].concat());
+            assert_eq!(answer.uuid(), id);
+            assert_eq!(answer.take(wanted.len()), wanted, "v{version} {epoch}");
+            answer.end();
+        }
+    }
+    // A follower is told the same: there is none.
+    let mut request = fetch(
+        16,
+        PATIENT,
+        &[(Topic { name: "a", id }, &[Wanted::from(0, 0)])],
+    );
+    assert_eq!(request.0.pop(), Some(0));
+    let request = request.u8(1).u8(1).u8(13).i32(3).i64(7).u8(0);
+    let mut answer = broker.ask(conn, &request);
+    answer.take(28);
+    let wanted = led(6);
+    assert_eq!(answer.take(wanted.len()), wanted);
+    answer.end();
 }
 
 #[test]

@@ -155,6 +155,16 @@ impl In {
         self.number()
     }
 
+    /// Tagged fields: tag and bytes of each.
+    pub fn tagged(&mut self) -> Vec<(u64, Vec<u8>)> {
+        let count = self.varint();
+        let mut field = |_| {
+            let (tag, len) = (self.varint(), self.varint());
+            (tag, self.take(len as usize))
+        };
+        (0..count).map(&mut field).collect()
+    }
+
     /// No tagged fields, where the version has any.
     pub fn tags(&mut self, flexible: bool) {
         if flexible {

@@ -1,7 +1,12 @@
 //! Cases 12, 13 and 38: what a connection begins with, good and bad.
 
+use seedlog_core::api::{MetadataResponse, Response};
+use seedlog_core::ids::NodeId;
+use seedlog_core::limits::Limits;
+use seedlog_net::server::Connection;
+
 use super::broker::Broker;
-use super::frames::{Out, CORRELATION};
+use super::frames::{In, Out, CORRELATION};
 
 /// The head of a request, whatever the key: client id null.
 fn head(key: i16, version: i16) -> Out {
@@ -188,4 +193,27 @@ fn what_is_no_request_closes_the_connection_without_a_byte() {
     }
     let conn = broker.connect();
     goes_on(&mut broker, conn);
+}
+
+#[test]
+fn an_ipv6_address_is_told_as_it_is() {
+    // Case 38: clients put the brackets themselves.
+    let local = ("::1".to_string(), 9092);
+    let advertised = ("2001:db8::5".to_string(), 19092);
+    for (version, named) in [(4, None), (7, None), (7, Some(&advertised))] {
+        let mut server = Connection::new(local.0.clone(), local.1, Limits::DEFAULT);
+        let request = Out::request(3, version).i32(0).u8(0);
+        server.receive(request.frame().into()).expect("whole");
+        let call = server.next_call().expect("a call");
+        let response = MetadataResponse {
+            brokers: vec![(NodeId(0), named.cloned())],
+            ..MetadataResponse::default()
+        };
+        server.reply(call.call, Response::Metadata(response));
+        let mut answer = In::new(server.take_output().concat());
+        answer.take(12);
+        assert_eq!((answer.i32(), answer.i32()), (1, 0), "one broker");
+        let (host, port) = named.unwrap_or(&local).clone();
+        assert_eq!((answer.str(), answer.i32()), (Some(host), port.into()));
+    }
 }

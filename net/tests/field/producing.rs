@@ -1,6 +1,6 @@
 //! Cases 1, 2, 3, 26 and 27: producers and their sequences, and what a Produce that fails tells.
 
-use super::batches::{at, of, sequenced, sized, NOW};
+use super::batches::{at, of, sequenced, sized, Record, NOW};
 use super::broker::{Broker, Fault};
 use super::calls::{produce, produced};
 use super::frames::Out;
@@ -55,6 +55,59 @@ fn a_batch_that_is_too_large_takes_no_sequence() {
     assert_eq!(broker.append(conn, A, &large(2)), (10, -1));
     assert_eq!(broker.append(conn, A, &sequenced(7, 3, 1)), (45, -1));
     assert_eq!(broker.append(conn, A, &sequenced(7, 2, 1)), (0, 1));
+}
+
+#[test]
+fn a_batch_that_no_segment_would_hold_takes_no_sequence() {
+    // As Kafka 4.3 answered: 18, no log start; a time that is refused goes before it, 10 does too.
+    let (mut broker, conn) = with_topic(&[
+        ("segment.bytes", Some("1048576")),
+        ("max.message.bytes", Some("1500000")),
+    ]);
+    let of_size = |size: usize, time| {
+        let value = Some(vec![b'0'; size - 72]);
+        of(&[Record { value, ..at(time) }])
+    };
+    let (limit, late) = (1_048_576, NOW + 7_200_000);
+    let large = of_size(limit + 1, NOW);
+    assert_eq!(large.len(), limit + 1);
+    let refused = produced(8, A, broker.ask(conn, &produce(8, -1, A, &large)));
+    assert_eq!((refused.error, refused.base), (18, -1));
+    assert_eq!((refused.log_start, refused.message), (-1, true));
+    assert_eq!(broker.append(conn, A, &of_size(limit + 1, late)), (32, -1));
+    assert_eq!(broker.append(conn, A, &of_size(1_500_001, NOW)), (10, -1));
+    assert_eq!(broker.append(conn, A, &of_size(limit, NOW)), (0, 0));
+    // Thirty thousand records of a producer, 9 bytes each at least.
+    assert_eq!(broker.append(conn, A, &sequenced(7, 0, 120_000)), (18, -1));
+    assert_eq!(broker.append(conn, A, &sequenced(7, 0, 1)), (0, 1));
+}
+
+#[test]
+fn a_repeat_is_told_when_its_first_sending_was_appended() {
+    // As Kafka 4.3 answered, however long ago that was. On a topic of the producers' times it told theirs,
+    // a quirk not worth copying: -1 is right there.
+    for (by, broker_time) in [("LogAppendTime", true), ("CreateTime", false)] {
+        let segment_ms = ("segment.ms", Some("1000"));
+        let (mut broker, conn) = with_topic(&[("message.timestamp.type", Some(by)), segment_ms]);
+        let send = |broker: &mut Broker, sequence| {
+            let sent = produce(8, -1, A, &sequenced(7, sequence, 2));
+            let told = produced(8, A, broker.ask(conn, &sent));
+            assert_eq!(told.error, 0);
+            (told.base, told.time)
+        };
+        let time = |broker: &Broker| if broker_time { broker.wall_ms() } else { -1 };
+        let first = (0, time(&broker));
+        assert_eq!(send(&mut broker, 0), first);
+        broker.pass(50);
+        let second = (2, time(&broker));
+        assert_eq!(send(&mut broker, 2), second);
+        for _ in 0..20 {
+            assert_eq!(send(&mut broker, 0), first, "{by}");
+            assert_eq!(send(&mut broker, 2), second, "{by}");
+            // They go into a segment meanwhile.
+            broker.pass(1_000);
+        }
+    }
 }
 
 #[test]

@@ -77,6 +77,22 @@ fn null_name() -> Vec<u8> {
     record
 }
 
+/// The same bytes with another magic.
+fn of_format(magic: u8, sent: &[u8]) -> Vec<u8> {
+    let mut bytes = sent.to_vec();
+    bytes[16] = magic;
+    bytes
+}
+
+/// A message as it was before Kafka 0.11, with these attributes; its CRC is not looked at.
+fn message(magic: u8, attributes: u8) -> Vec<u8> {
+    let body = super::frames::Out::default().u8(magic).u8(attributes);
+    let body = if magic == 1 { body.i64(NOW) } else { body };
+    let body = body.i32(-1).i32(1).u8(b'x').0;
+    let head = super::frames::Out::default().i64(0);
+    head.i32(body.len() as i32 + 4).i32(7).raw(&body).0
+}
+
 #[test]
 fn what_no_consumer_could_read_is_refused() {
     // Case 8. Kafka says -1 for the first four: 87 is better (case 26).
@@ -103,6 +119,17 @@ fn what_no_consumer_could_read_is_refused() {
         (8, batch(with(1, 3), &two), 87),
         (8, batch(with(1, 1), &gzip(&null_name())), 87),
         (3, packed_zstd.clone(), 76),
+        // Of an older format these bytes are no attributes, whatever they say.
+        (3, of_format(0, &packed_zstd), 87),
+        (3, of_format(1, &packed_zstd), 87),
+        (8, of_format(1, &packed_zstd), 87),
+        (3, of_format(3, &packed_zstd), 2),
+        (3, message(0, 4), 87),
+        (3, message(1, 4), 87),
+        (8, message(1, 7), 87),
+        (8, message(0, 1), 87),
+        (8, batch(with(6, 1), b"garbage"), 87),
+        (3, batch(with(5, 1), b"garbage"), 87),
         (8, batch(with(0, 2), &one), 87),
         (8, batch(with(0, 1), &null_name()), 87),
         (8, batch(with(0, 0), &[]), 87),

@@ -1,6 +1,6 @@
 //! Case 6: a quiet topic expires, the segment that is being filled too.
 
-use super::batches::{at, of, NOW};
+use super::batches::{at, batch, gzip, of, plain, Head, NOW};
 use super::broker::Broker;
 use super::topics::New;
 
@@ -39,4 +39,50 @@ fn a_quiet_topic_expires_and_its_offsets_go_on() {
     // Without a policy nothing is removed (Kafka 4.3 takes the empty list).
     let kept = [retention, ("cleanup.policy", Some(""))];
     assert_eq!(after_a_minute(&kept, HOUR), (0, 3));
+}
+
+#[test]
+fn a_head_that_lies_about_its_youngest_record_keeps_and_removes_nothing() {
+    // Case 7: whatever the head says, the records count, and they no longer than since they came. (Kafka
+    // removes records that were old when they came at its next check; here they are kept `retention.ms`.)
+    const HOUR: i64 = 3_600_000;
+    let configs = [
+        ("retention.ms", Some("30000")),
+        (
+            "message.timestamp.after.max.ms",
+            Some("9223372036854775807"),
+        ),
+    ];
+    for packed in [false, true] {
+        for (says, record) in [
+            (NOW + 10_000_000_000, NOW),
+            (NOW + 10_000_000_000, NOW - 2 * HOUR),
+            (NOW, NOW - 2 * HOUR),
+            (0, NOW),
+            (-1, NOW),
+            (i64::MAX, NOW),
+            (i64::MIN, NOW - 2 * HOUR),
+        ] {
+            let mut broker = Broker::start(1);
+            let conn = broker.connect();
+            broker.topic(conn, New::of("a", 1).with(&configs));
+            let records = plain(NOW, &[at(record)]);
+            let head = Head {
+                attributes: packed.into(),
+                max_time: says,
+                ..Head::default()
+            };
+            let sent = match packed {
+                true => batch(head, &gzip(&records)),
+                false => batch(head, &records),
+            };
+            assert_eq!(broker.append(conn, A, &sent), (0, 0));
+            let mut start_at = |seconds: u64| {
+                (0..seconds).for_each(|_| broker.pass(1_000));
+                broker.fetch(conn, A, 1).log_start
+            };
+            assert_eq!(start_at(25), 0, "{packed} {says} {record}");
+            assert_eq!(start_at(35), 1, "{packed} {says} {record}");
+        }
+    }
 }

@@ -213,6 +213,9 @@ fn data() -> [Sample; 2] {
         high_watermark: 10,
         last_stable_offset: 11,
         log_start_offset: 4,
+        diverging: None,
+        leader: None,
+        lists_aborted: true,
         records: vec![batch.clone(), Bytes::from_static(b"tail")],
         ends_early: false,
     };
@@ -255,6 +258,7 @@ fn data() -> [Sample; 2] {
         error: ErrorCode::None,
         session_id: 0,
         topics: vec![(known(), vec![fetched])],
+        endpoints: Vec::new(),
     };
     [
         (0, Request::Produce(produce), Response::Produce(produced)),
@@ -396,17 +400,19 @@ fn others() -> [Sample; 3] {
         topic: known(),
         is_internal: true,
         partitions: vec![partition],
+        operations: None,
     };
     let metadata = MetadataResponse {
         brokers: vec![(NodeId(4), None), (NodeId(5), Some(("other".into(), 7)))],
         cluster_id: Uuid([1; 16]),
         controller: NodeId(4),
         topics: vec![described],
+        operations: None,
     };
     let ask = MetadataRequest {
         topics: Some(vec![topic()]),
         allow_auto_topic_creation: true,
-        badly_named: false,
+        ..MetadataRequest::default()
     };
     let init = InitProducerIdRequest {
         transactional_id: Some("t".into()),

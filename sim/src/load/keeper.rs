@@ -189,7 +189,7 @@ impl Churn {
             Step::Describe => Request::Metadata(MetadataRequest {
                 topics: Some(vec![topic]),
                 allow_auto_topic_creation: false,
-                badly_named: false,
+                ..MetadataRequest::default()
             }),
         }
     }
@@ -445,9 +445,8 @@ mod tests {
             ..PartitionFetched::default()
         };
         Response::Fetch(FetchResponse {
-            error: ErrorCode::None,
-            session_id: 0,
             topics: vec![(TopicRef::default(), vec![told])],
+            ..FetchResponse::default()
         })
     }
 

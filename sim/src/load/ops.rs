@@ -202,7 +202,7 @@ impl Op {
                 let request = MetadataRequest {
                     topics: Some(vec![topic]),
                     allow_auto_topic_creation: false,
-                    badly_named: false,
+                    ..MetadataRequest::default()
                 };
                 (Request::Metadata(request), None)
             }

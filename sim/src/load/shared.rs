@@ -174,9 +174,8 @@ mod tests {
             ..PartitionFetched::default()
         };
         let response = Response::Fetch(FetchResponse {
-            error: ErrorCode::None,
-            session_id: 0,
             topics: vec![(TopicRef::default(), vec![told])],
+            ..FetchResponse::default()
         });
         let mut history = History::default();
         history.shared = shared;

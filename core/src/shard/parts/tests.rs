@@ -48,7 +48,7 @@ fn asks(topics: Vec<TopicRef>) -> MetadataRequest {
     MetadataRequest {
         topics: Some(topics),
         allow_auto_topic_creation: true,
-        badly_named: false,
+        ..MetadataRequest::default()
     }
 }
 
