@@ -152,7 +152,8 @@ pub struct PartitionFetched {
     pub lists_aborted: bool,
     /// Whole record batches, in pieces to be sent one after the other.
     pub records: Vec<Bytes>,
-    /// Records that can be read follow in another segment, which this read did not reach. Not sent.
+    /// Records that can be read follow: in another segment, which this read did not reach, or beyond what
+    /// the whole answer may hold. Not sent.
     pub ends_early: bool,
 }
 

@@ -177,11 +177,18 @@ impl Replica {
         })
     }
 
-    /// What can be read goes on behind these rows of a segment, and they are its last.
-    pub fn ends_early(&self, rows: &[Row]) -> bool {
+    /// What can be read goes on behind these rows of a segment: they are its last, or `limited`.
+    pub fn ends_early(&self, rows: &[Row], limited: bool) -> bool {
         let end = rows.last().map_or(0, |row| row.next);
         let is_end = |segment: &Segment| segment.end == end;
-        end < self.high_watermark && self.segments.iter().any(is_end)
+        end < self.high_watermark && (limited || self.segments.iter().any(is_end))
+    }
+
+    /// What can be read goes on in memory behind these batches, which were read there from `offset` on.
+    pub fn follows(&self, offset: i64, batches: &[Bytes]) -> bool {
+        let from = self.tail.partition_point(|batch| batch.row.next <= offset);
+        let next = self.tail.get(from + batches.len() / 2);
+        next.is_some_and(|batch| batch.row.next <= self.high_watermark)
     }
 
     /// Rows came from the disk. False if they are damaged. Only one old segment's rows are kept.

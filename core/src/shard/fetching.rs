@@ -38,8 +38,8 @@ pub(super) struct Fetching {
     least: u64,
     /// Shards that are asked.
     shards: u64,
-    /// Bytes that were there in the last round.
-    have: usize,
+    /// Bytes that each shard had in the last round.
+    have: BTreeMap<u16, u64>,
     /// Something moved while the shards were asked.
     woken: bool,
     /// Time is up: whatever there is goes out.
@@ -92,7 +92,7 @@ impl Shard {
             reserved: 0,
             least: batches.values().sum(),
             shards: batches.len().max(1) as u64,
-            have: 0,
+            have: BTreeMap::new(),
             woken: false,
             last,
             gone: false,
@@ -148,15 +148,21 @@ impl Shard {
             .fetches
             .give(std::mem::replace(&mut fetch.reserved, reserved));
         let asks = fetch.asks.clone();
-        // If all together have so much more, one of the shards has its part of it.
-        let missing = fetch.wanted_least().saturating_sub(fetch.have) as u64;
-        let interest = (!fetch.last).then(|| missing.div_ceil(fetch.shards).max(1));
+        let have = fetch.have.clone();
+        let missing = (fetch.wanted_least() as u64).saturating_sub(have.values().sum());
+        let more = (!fetch.last).then(|| missing.div_ceil(fetch.shards).max(1));
         let partitions = asks.len();
-        let budget = |parts: &Asks| match wanted <= granted {
-            true => granted,
-            false => granted.min((granted * 2 / partitions).saturating_mul(parts.len())),
+        let budget = |shard: u16, parts: &Asks| {
+            let share = (granted * 2 / partitions).saturating_mul(parts.len());
+            let bytes = if wanted <= granted {
+                granted
+            } else {
+                granted.min(share)
+            };
+            let enough = more.map(|more| more + have.get(&shard).copied().unwrap_or(0));
+            (bytes, enough)
         };
-        self.spread(now, token, asks, budget, interest, out);
+        self.spread(now, token, asks, budget, out);
     }
 
     /// All shards have answered: answer the client, or park.
@@ -164,21 +170,23 @@ impl Shard {
         let Some(call) = self.calls.get_mut(&token) else {
             return;
         };
+        let shards = self.config.shards;
         let Kind::Fetch(fetch) = &mut call.kind else {
             return;
         };
         if fetch.gone {
             return self.drop_call(token, out);
         }
-        let bytes = fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
-        fetch.have = bytes;
+        fetch.have = fetch.layout.bytes_by_shard(&fetch.asks, shards);
+        let bytes = fetch.have.values().sum::<u64>() as usize;
+        fetch.layout.limit_bytes(&fetch.asks, fetch.granted);
         let least = match self.config.knobs.has(117) {
             true => fetch.min_bytes,
             false => fetch.wanted_least(),
         };
         let enough = bytes >= least || fetch.layout.has_news();
-        // One read does not go beyond a segment: what follows is asked for next, and not waited for
-        // (`DelayedFetch.scala`, case F).
+        // One read does not go beyond a segment, and an answer not beyond its size: what follows is asked
+        // for next, and not waited for (`DelayedFetch.scala`, case F; it counts what could be read).
         let enough = enough || (bytes > 0 && fetch.layout.any_ends_early());
         if enough || fetch.last {
             let mut response = fetch.layout.take();
@@ -253,6 +261,16 @@ fn wanted_bytes(asks: &Asks) -> usize {
 }
 
 impl Layout {
+    /// Bytes that were fetched from each shard.
+    fn bytes_by_shard(&self, asks: &Asks, shards: u16) -> BTreeMap<u16, u64> {
+        let mut sums = BTreeMap::new();
+        for (slot, id, _) in asks {
+            let part = self.slot(*slot);
+            *sums.entry(shard_of(*id, shards)).or_default() += part.map_or(0, Part::bytes);
+        }
+        sums
+    }
+
     /// Cut what was fetched to `max_bytes` in all and each partition to its own, in the order of the
     /// request; the first batch is always given. Returns the bytes that are left.
     fn limit_bytes(&mut self, asks: &Asks, max_bytes: usize) -> usize {

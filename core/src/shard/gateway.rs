@@ -132,8 +132,8 @@ impl Shard {
             kind: Kind::Parts { layout, silent },
             ..call
         });
-        let nothing = |_: &Asks| usize::MAX;
-        self.spread(now, token, asks, nothing, None, out);
+        let nothing = |_: u16, _: &Asks| (usize::MAX, None);
+        self.spread(now, token, asks, nothing, out);
     }
 
     pub(super) fn open_call(&mut self, call: Call) -> u64 {
@@ -328,14 +328,14 @@ impl Shard {
         self.finish(now, call, Response::InitProducerId(response), out);
     }
 
-    /// Send asks to the shards of their partitions; `budget` says how many bytes a shard may answer.
+    /// Send asks to the shards of their partitions; `budget` says how many bytes a shard may answer, and
+    /// how many are enough for a fetch that waits to be looked at again.
     pub(super) fn spread(
         &mut self,
         now: Now,
         token: u64,
         asks: Asks,
-        budget: impl Fn(&Asks) -> usize,
-        interest: Option<u64>,
+        budget: impl Fn(u16, &Asks) -> (usize, Option<u64>),
         out: &mut Effects,
     ) {
         let mut by_shard: BTreeMap<u16, Asks> = BTreeMap::new();
@@ -350,8 +350,9 @@ impl Shard {
             return self.joined(now, token, out);
         }
         for (shard, parts) in by_shard {
+            let (max_bytes, interest) = budget(shard, &parts);
             let ask = Ask::Parts {
-                max_bytes: budget(&parts),
+                max_bytes,
                 parts,
                 interest,
             };

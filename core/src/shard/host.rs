@@ -26,6 +26,8 @@ pub(super) struct AskRow {
     budget: usize,
     /// A partition gives records already: the others give none that do not fit.
     served: bool,
+    /// Bytes that are enough for a fetch that waits to be looked at again.
+    interest: Option<u64>,
 }
 
 impl AskRow {
@@ -64,9 +66,9 @@ impl Shard {
                 max_bytes,
                 interest,
             } => {
-                if let Some(missing) = interest {
+                if let Some(enough) = interest {
                     let ids = parts.iter().map(|(_, id, _)| *id);
-                    self.note_interest((from, token), ids, missing);
+                    self.note_interest((from, token), ids, enough);
                 }
                 let ask = self.next_ask;
                 self.next_ask += 1;
@@ -77,6 +79,7 @@ impl Shard {
                     parts: Vec::new(),
                     budget: max_bytes,
                     served: false,
+                    interest,
                 };
                 self.asks.insert(ask, row);
                 for (slot, id, what) in parts {
@@ -130,6 +133,8 @@ impl Shard {
             return;
         }
         if let Some(row) = self.asks.remove(&ask) {
+            let (fetch, enough) = ((row.from, row.token), row.interest);
+            let bytes = row.parts.iter().map(|(_, part)| part.bytes()).sum();
             let answer = Answer::Parts(row.parts);
             self.tell(
                 row.from,
@@ -139,6 +144,9 @@ impl Shard {
                 },
                 out,
             );
+            if let Some(enough) = enough {
+                self.has_read(fetch, enough, bytes, out);
+            }
         }
     }
 
@@ -243,7 +251,7 @@ impl Shard {
             self.part_done(wait.ask, wait.slot, wait.part, out);
         }
         if moved && !self.config.knobs.has(82) {
-            self.wake(id, false, out);
+            self.wake(id, out);
         }
     }
 
@@ -258,11 +266,11 @@ impl Shard {
             self.part_done(wait.ask, wait.slot, part, out);
         }
         if !self.config.knobs.has(91) {
-            self.wake(id, true, out);
+            self.wake_all(id, out);
         }
     }
 
-    pub(super) fn fetched(replica: &Replica, records: Vec<bytes::Bytes>) -> Part {
+    pub(super) fn fetched(replica: &Replica, records: Vec<bytes::Bytes>, ends_early: bool) -> Part {
         Part::Fetched(PartitionFetched {
             index: replica.id.index as i32,
             error: ErrorCode::None,
@@ -270,6 +278,7 @@ impl Shard {
             last_stable_offset: replica.high_watermark,
             log_start_offset: replica.log_start,
             records,
+            ends_early,
             ..PartitionFetched::default()
         })
     }
@@ -293,7 +302,7 @@ impl Shard {
         match replica.diverging(fetch.last_fetched_epoch, fetch.fetch_offset) {
             Err(code) => return self.part_done(ask, slot, failed(code), out),
             Ok(Some(diverging)) => {
-                let mut part = Self::fetched(replica, Vec::new());
+                let mut part = Self::fetched(replica, Vec::new(), false);
                 if let Part::Fetched(part) = &mut part {
                     part.diverging = Some(diverging);
                 }
@@ -304,18 +313,20 @@ impl Shard {
         let wanted = usize::try_from(fetch.max_bytes).unwrap_or(0);
         // The first partition with data always gives a whole batch; others only what fits.
         let (limit, whole) = (wanted.min(row.budget), !row.served);
+        let by_budget = row.budget < wanted;
         let found = replica.read(fetch.fetch_offset, limit, whole);
         match found {
             Err(code) => self.part_done(ask, slot, failed(code), out),
             Ok(Found::Empty) => {
-                let part = Self::fetched(replica, Vec::new());
+                let part = Self::fetched(replica, Vec::new(), false);
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Records(records)) => {
                 let size: usize = records.iter().map(|piece| piece.len()).sum();
                 row.budget = row.budget.saturating_sub(size);
                 row.served |= size > 0 && !self.config.knobs.has(119);
-                let part = Self::fetched(replica, records);
+                let ends_early = by_budget && replica.follows(fetch.fetch_offset, &records);
+                let part = Self::fetched(replica, records, ends_early);
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {
@@ -328,6 +339,7 @@ impl Shard {
                     offset: fetch.fetch_offset,
                     limit,
                     whole,
+                    by_budget,
                 };
                 self.start_read(ReadRow { id, purpose, read }, out);
             }

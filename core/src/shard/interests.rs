@@ -2,6 +2,9 @@
 //!
 //! A fetch that has too little is looked at again when so much has been appended that it may have enough.
 //! Looking at it after each batch would read all of what it waits for again and again.
+//!
+//! Where it asks several shards, none knows what the others have. If all have enough together then one of
+//! them has its part of what was missing in the round before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +19,12 @@ type Fetch = (ShardId, u64);
 #[derive(Clone, Debug)]
 struct Interest {
     partitions: Vec<PartitionId>,
-    /// Bytes that are still to be appended to them, less what has been since.
+    /// Bytes of them that are enough to look again, less what was read and what has been appended since.
     missing: i64,
+    /// What there was to read has been read.
+    read: bool,
+    /// More could be seen before it was.
+    moved: bool,
 }
 
 /// Fetches that wait for partitions of this shard.
@@ -55,22 +62,41 @@ impl Interests {
         }
     }
 
-    /// Fetches that wait for this partition and may have enough, or all of them.
-    fn waiting(&self, id: PartitionId, all: bool) -> Vec<Fetch> {
-        let fetches = self.of_partition.get(&id).into_iter().flatten();
-        let due = |fetch: &&Fetch| all || self.of_fetch[*fetch].missing <= 0;
-        fetches.filter(due).copied().collect()
+    /// More of this partition can be seen. Fetches that wait for it and may have enough.
+    fn moved(&mut self, id: PartitionId) -> Vec<Fetch> {
+        let mut due = Vec::new();
+        for fetch in self.of_partition.get(&id).into_iter().flatten() {
+            let Some(interest) = self.of_fetch.get_mut(fetch) else {
+                continue;
+            };
+            match interest.missing <= 0 {
+                true => due.push(*fetch),
+                false => interest.moved |= !interest.read,
+            }
+        }
+        due
+    }
+
+    /// So much was read for a fetch. True if it may have enough after all: there is more than it knew of,
+    /// or more could be seen meanwhile.
+    fn read(&mut self, fetch: Fetch, enough: u64, bytes: u64) -> bool {
+        let Some(interest) = self.of_fetch.get_mut(&fetch) else {
+            return false;
+        };
+        interest.read = true;
+        interest.missing = interest.missing.saturating_sub_unsigned(bytes);
+        bytes >= enough || (interest.moved && interest.missing <= 0)
     }
 }
 
 impl Shard {
-    /// A fetch waits for `missing` bytes more in these partitions. What is appended and not to be seen yet
-    /// counts towards them.
+    /// A fetch waits until these partitions have so many bytes for it. What is appended and not to be seen
+    /// yet counts towards them.
     pub(super) fn note_interest(
         &mut self,
         (from, token): Fetch,
         ids: impl Iterator<Item = PartitionId>,
-        missing: u64,
+        enough: u64,
     ) {
         let mut partitions: Vec<PartitionId> = ids.collect();
         if self.config.knobs.has(120) && partitions.len() > 1 {
@@ -83,17 +109,38 @@ impl Shard {
             let fetches = self.interests.of_partition.entry(*id).or_default();
             fetches.insert((from, token));
         }
-        let missing = i64::try_from(missing).unwrap_or(i64::MAX);
+        let missing = i64::try_from(enough).unwrap_or(i64::MAX);
         let interest = Interest {
             partitions,
             missing: missing.saturating_sub_unsigned(hidden),
+            read: false,
+            moved: false,
         };
         self.interests.of_fetch.insert((from, token), interest);
     }
 
-    /// More of this partition can be seen, or, for `all`, it is gone.
-    pub(super) fn wake(&mut self, id: PartitionId, all: bool, out: &mut Effects) {
-        for (shard, token) in self.interests.waiting(id, all) {
+    /// More of this partition can be seen.
+    pub(super) fn wake(&mut self, id: PartitionId, out: &mut Effects) {
+        let due = self.interests.moved(id);
+        self.look_again(due, out);
+    }
+
+    /// This partition is gone.
+    pub(super) fn wake_all(&mut self, id: PartitionId, out: &mut Effects) {
+        let waiting = self.interests.of_partition.get(&id);
+        let waiting = waiting.into_iter().flatten().copied().collect();
+        self.look_again(waiting, out);
+    }
+
+    /// What there was for a fetch is read, and it has been told.
+    pub(super) fn has_read(&mut self, fetch: Fetch, enough: u64, bytes: u64, out: &mut Effects) {
+        if self.interests.read(fetch, enough, bytes) {
+            self.look_again(vec![fetch], out);
+        }
+    }
+
+    fn look_again(&mut self, fetches: Vec<Fetch>, out: &mut Effects) {
+        for (shard, token) in fetches {
             self.interests.forget(shard, token);
             self.tell(shard, NeighbourMessage::Wake { token }, out);
         }

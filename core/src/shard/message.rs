@@ -97,7 +97,7 @@ pub enum Ask {
         parts: Vec<(u32, PartitionId, PartAsk)>,
         /// For a fetch: bytes in all.
         max_bytes: usize,
-        /// For a fetch that will wait: wake the asker once so many bytes more can be seen, or nearly.
+        /// For a fetch that will wait: wake the asker once there are so many bytes for it, or nearly.
         interest: Option<u64>,
     },
     /// For the ledger on shard 0.
@@ -144,6 +144,14 @@ pub enum Answer {
 }
 
 impl Part {
+    /// Bytes of records.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Part::Fetched(part) => part.records.iter().map(|piece| piece.len() as u64).sum(),
+            _ => 0,
+        }
+    }
+
     /// The outcome.
     pub fn error(&self) -> crate::error_code::ErrorCode {
         match self {

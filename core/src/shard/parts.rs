@@ -47,6 +47,10 @@ impl Layout {
         self.slots.iter().filter_map(|(_, part)| part.as_ref())
     }
 
+    pub fn slot(&self, slot: u32) -> Option<&Part> {
+        self.slots.get(slot as usize)?.1.as_ref()
+    }
+
     pub fn part_mut(&mut self, slot: u32) -> Option<&mut Part> {
         self.slots.get_mut(slot as usize)?.1.as_mut()
     }

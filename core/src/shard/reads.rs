@@ -21,6 +21,8 @@ pub(super) enum ReadFor {
         limit: usize,
         /// The first batch in any case, if it is larger than `limit`.
         whole: bool,
+        /// `limit` is what all partitions may give together, not what the client takes of this one.
+        by_budget: bool,
     },
     /// The batch that a lookup by time is to look into.
     Time(Lookup),
@@ -109,12 +111,15 @@ impl Shard {
                     {
                         self.read_failed(row, ErrorCode::OffsetOutOfRange, out)
                     }
-                    ReadFor::Fetch { ask, slot, .. } => {
-                        let ends_early = good.len() < rows.len() || replica.ends_early(rows);
-                        let mut part = Self::fetched(replica, good);
-                        if let Part::Fetched(fetched) = &mut part {
-                            fetched.ends_early = ends_early;
-                        }
+                    ReadFor::Fetch {
+                        ask,
+                        slot,
+                        by_budget,
+                        ..
+                    } => {
+                        let short = good.len() < rows.len();
+                        let ends_early = short || replica.ends_early(rows, by_budget);
+                        let part = Self::fetched(replica, good, ends_early);
                         self.part_done(ask, slot, part, out);
                     }
                     ReadFor::Time(lookup) => {
@@ -131,7 +136,7 @@ impl Shard {
         let Some(replica) = self.replicas.get(&row.id) else {
             return self.read_failed(row, ErrorCode::UnknownTopicOrPartition, out);
         };
-        let (ask, slot, found) = match row.purpose {
+        let (ask, slot, offset, by_budget, found) = match row.purpose {
             ReadFor::Time(lookup) => return self.look(lookup, out),
             ReadFor::Fetch {
                 ask,
@@ -139,16 +144,21 @@ impl Shard {
                 offset,
                 limit,
                 whole,
-            } => (ask, slot, replica.read(offset, limit, whole)),
+                by_budget,
+            } => {
+                let found = replica.read(offset, limit, whole);
+                (ask, slot, offset, by_budget, found)
+            }
         };
         match found {
             Ok(Found::Cold(read)) => self.start_read(ReadRow { read, ..row }, out),
             Ok(Found::Empty) => {
-                let part = Self::fetched(replica, Vec::new());
+                let part = Self::fetched(replica, Vec::new(), false);
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Records(records)) => {
-                let part = Self::fetched(replica, records);
+                let ends_early = by_budget && replica.follows(offset, &records);
+                let part = Self::fetched(replica, records, ends_early);
                 self.part_done(ask, slot, part, out);
             }
             Err(code) => self.read_failed(row, code, out),

@@ -128,7 +128,8 @@ fn a_fetch_that_wants_much_is_looked_at_again_when_there_may_be_enough() {
     assert_eq!(given, 40);
     let (_, bytes) = with_data(&fetched(world.answer(call).expect("an answer")));
     assert_eq!(bytes, min_bytes);
-    assert!((2..=8).contains(&world.woken), "{} times", world.woken);
+    // Each shard is asked for half of what is missing, and what it has is known a round later.
+    assert!((2..=12).contains(&world.woken), "{} times", world.woken);
 }
 
 /// What is appended before the fetch looks and seen after that counts.

@@ -508,3 +508,34 @@ fn old_consumers_are_told_of_another_leader_where_a_disk_fails() {
         assert_eq!(errors, [code, 1], "version {version}");
     }
 }
+
+/// `DelayedFetch.scala` counts what could be read, also what the answer has no more room for.
+#[test]
+fn a_batch_that_does_not_fit_counts_towards_the_least() {
+    for shards in [1, 2] {
+        let (mut broker, conn) = with_topic(shards, 1);
+        let topics = [(named("a"), &[Wanted::from(0, 0)][..])];
+        let patience = Patience {
+            min_bytes: 500,
+            max_bytes: 500,
+            ..PATIENT
+        };
+        assert!(!at_once(&mut broker, conn, patience, &topics));
+        let other = broker.connect();
+        for count in 1..=3 {
+            assert!(broker.waits(conn), "{count} batches of 200 bytes");
+            broker.append(other, ("a", 0), &sized(130));
+        }
+        assert!(!broker.waits(conn), "there are 600");
+        assert_eq!(fetched(11, broker.wait(conn))[0].records.len(), 400);
+        assert!(at_once(&mut broker, conn, patience, &topics));
+        broker.wait(conn);
+        // What the client takes of one partition is less than it waits for: of that there is no more.
+        let one = Wanted {
+            max_bytes: 300,
+            ..Wanted::from(0, 0)
+        };
+        let topics = [(named("a"), &[one][..])];
+        assert!(!at_once(&mut broker, conn, patience, &topics));
+    }
+}
