@@ -93,7 +93,7 @@ enum Purpose {
     Block,
     Grow(u64),
     Job(PartitionId, u64),
-    /// A folder that a crash may have left files in.
+    /// A folder that may hold files nobody lists.
     Strays(PartitionId, u64),
     /// A journal that was never whole.
     Draft,
@@ -424,7 +424,7 @@ impl Shard {
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
-            Some(Purpose::Strays(id, number)) => self.strays_listed(now, (id, number), result, out),
+            Some(Purpose::Strays(id, number)) => self.look_step(now, (id, number), result, out),
             // If it cannot be removed, the next start tries again.
             Some(Purpose::Draft) => {}
             Some(Purpose::SyncJobs(jobs)) => {
