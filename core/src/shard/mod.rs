@@ -480,7 +480,9 @@ impl Shard {
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
             NeighbourMessage::Drained => self.heard_drained(from),
-            NeighbourMessage::Applied { offset } => self.shard_applied(from, offset, out),
+            NeighbourMessage::Applied { offset, removing } => {
+                self.shard_applied(from, (offset, removing), out);
+            }
         }
     }
 
