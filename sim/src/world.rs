@@ -158,7 +158,7 @@ pub struct World {
     lost: BTreeSet<String>,
     /// Files that decayed, and that a write meant for another one has reached.
     changed: BTreeSet<String>,
-    /// Files of which a read brought something else than they hold, or nothing.
+    /// Files of which a read brought, or could bring, something else than was written, or nothing.
     misread: BTreeSet<String>,
     /// Segments that no journal lists, and their bytes.
     foreign: BTreeMap<String, Bytes>,

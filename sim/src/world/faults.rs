@@ -216,6 +216,7 @@ impl World {
         };
         let path = &decayed.path;
         self.trace_damage(path);
+        self.misread.insert(path.to_string());
         if fault.kind != FaultKind::SealRot {
             self.changed.insert(path.to_string());
         }
