@@ -4,6 +4,7 @@ use crate::api::{Request, Response};
 use crate::disk::{DiskOp, DiskResult};
 use crate::ids::{CallId, ConnId, NodeId, OpId, ShardId, Uuid, WorkId};
 use crate::limits::Limits;
+use crate::partition::Aside;
 use crate::shard::NeighbourMessage;
 use crate::work::{WorkJob, WorkResult};
 
@@ -170,6 +171,14 @@ pub enum Note {
     Quarantined {
         /// Its folder.
         dir: String,
+    },
+    /// A partition's folder holds files of segments that the journal does not list and has no copy of, as
+    /// if it were older than they are: they have other names and are kept. Told once in a life.
+    SetAside {
+        /// The folder.
+        dir: String,
+        /// Which, and how many stand there from before.
+        aside: Aside,
     },
     /// A partition's tail was carried forward in the journal.
     Carried,

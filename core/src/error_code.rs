@@ -99,6 +99,8 @@ error_codes! {
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE";
     /// A record failed validation.
     InvalidRecord = 87, "INVALID_RECORD";
+    /// So many changes at once are too many: try again.
+    ThrottlingQuotaExceeded = 89, "THROTTLING_QUOTA_EXCEEDED";
     /// The topic id is unknown.
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     /// The topic id does not match the name.

@@ -72,3 +72,35 @@ fn more_producers_than_the_journal_can_list_are_not_remembered() {
     let remembered: usize = tables.map(|table| table.remembered().count()).sum();
     assert!((100..1_500).contains(&remembered), "{remembered} producers");
 }
+
+#[test]
+fn topics_that_are_deleted_and_still_there_leave_no_room_for_others() {
+    let mut broker = Broker::start(2);
+    // Two journals of 256 KiB have room for 409 partitions.
+    broker.verb("topic old partitions=200 segment.ms=1000");
+    broker.send_to_all("old", 200, &of_producer(-1, -1));
+    broker.verb("pass 6000");
+    broker.verb("pass 6000");
+    broker.verb("stick topics/old");
+    assert_eq!(broker.verb("remove old"), ["NONE"]);
+    let refused = ["THROTTLING_QUOTA_EXCEEDED partitions=-1"];
+    assert_eq!(broker.verb("topic new partitions=300"), refused);
+    assert_eq!(
+        broker.verb("topic never partitions=410")[0],
+        "POLICY_VIOLATION partitions=-1"
+    );
+    assert_eq!(
+        broker.verb("topic some partitions=100"),
+        ["NONE partitions=100"]
+    );
+    // A start knows of them as well.
+    broker.verb("crash");
+    assert_eq!(broker.verb("topic new partitions=300"), refused);
+    broker.verb("unstick");
+    broker.verb("pass 6000");
+    assert_eq!(broker.verb("folders").len(), 0);
+    assert_eq!(
+        broker.verb("topic new partitions=300"),
+        ["NONE partitions=300"]
+    );
+}

@@ -361,6 +361,16 @@ impl Loop {
                     "{dir}: no committed metadata knows this partition, and none says that its topic \
                      was deleted: it is kept as it is, and not served"
                 )),
+                Note::SetAside { dir, aside } => tell(&format!(
+                    "{dir}: {} files ({} bytes) of segments that the journal neither lists nor holds, as \
+                     if it were older than they are: kept as NAME.unlisted{}",
+                    aside.files,
+                    aside.bytes,
+                    match aside.now.is_empty() {
+                        true => String::new(),
+                        false => format!(", of this start {}", aside.now.join(" ")),
+                    }
+                )),
                 Note::SegmentsGrow => tell(&format!(
                     "shard {}: there are more segments than the journal can list: they grow beyond \
                      segment.bytes and segment.ms (--journal-max-bytes holds more)",

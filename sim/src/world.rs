@@ -158,6 +158,10 @@ pub struct World {
     lost: BTreeSet<String>,
     /// Files that decayed, and that a write meant for another one has reached.
     changed: BTreeSet<String>,
+    /// Files of which a read brought, or could bring, something else than was written, or nothing.
+    misread: BTreeSet<String>,
+    /// Segments that no journal lists, and their bytes.
+    foreign: BTreeMap<String, Bytes>,
     rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
@@ -251,6 +255,8 @@ impl World {
             starts_since: None,
             lost: BTreeSet::new(),
             changed: BTreeSet::new(),
+            misread: BTreeSet::new(),
+            foreign: BTreeMap::new(),
             rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
@@ -586,6 +592,7 @@ impl World {
             Note::SegmentRolled => self.mark("segment-rolled"),
             Note::CannotRemove { .. } => self.mark("cannot-remove"),
             Note::Quarantined { dir } => self.quarantined(dir),
+            Note::SetAside { .. } => self.mark("set-aside"),
             Note::Carried => self.mark("carried"),
             Note::CannotWrite { .. } => self.mark("cannot-write"),
             Note::Retained { .. } => self.mark("retained"),
@@ -636,5 +643,6 @@ mod prompt;
 mod rest;
 mod rows;
 mod stopping;
+mod strays;
 mod traced;
 mod troubles;

@@ -34,16 +34,19 @@ pub struct Decision {
 type Refusal = (ErrorCode, String);
 
 /// Decide an admin request; `ids` gives fresh topic ids. `None` if the request is not for the ledger.
+///
+/// `removing`: partitions of deleted topics whose folders are still there.
 pub fn decide(
     image: &Image,
+    removing: u64,
     config: &Config,
     request: &Request,
     ids: &mut dyn FnMut() -> Uuid,
 ) -> Option<Decision> {
     Some(match request {
-        Request::CreateTopics(request) => create_topics(image, config, request, ids),
+        Request::CreateTopics(request) => create_topics(image, removing, config, request, ids),
         Request::DeleteTopics(request) => delete_topics(image, request),
-        Request::CreatePartitions(request) => create_partitions(image, config, request),
+        Request::CreatePartitions(request) => create_partitions(image, removing, config, request),
         Request::InitProducerId(_) => {
             let first = image.next_producer_id;
             let next = first + PRODUCER_ID_BLOCK;
@@ -65,15 +68,17 @@ pub fn decide(
 struct Room<'a> {
     image: &'a Image,
     config: &'a Config,
+    removing: u64,
     partitions: u64,
     bytes: u64,
 }
 
 impl<'a> Room<'a> {
-    fn new(image: &'a Image, config: &'a Config) -> Room<'a> {
+    fn new(image: &'a Image, removing: u64, config: &'a Config) -> Room<'a> {
         Room {
             image,
             config,
+            removing,
             partitions: 0,
             bytes: 0,
         }
@@ -88,6 +93,13 @@ impl<'a> Room<'a> {
         if all > most {
             let text = format!("the broker has room for {most} partitions in all");
             return Err((ErrorCode::PolicyViolation, text));
+        }
+        // Each of those takes memory and the journal too. Kafka answers so where its controller is asked
+        // for more changes than it is to make (KIP-599), and clients try again.
+        if all + self.removing > most {
+            let removing = self.removing;
+            let text = format!("{removing} partitions of deleted topics are still being removed");
+            return Err((ErrorCode::ThrottlingQuotaExceeded, text));
         }
         let all = self.image.topic_bytes + self.bytes + bytes;
         if all > self.config.journal_max_bytes / 8 {
@@ -116,6 +128,7 @@ fn doubled<T: Ord>(values: impl Iterator<Item = T>) -> BTreeSet<T> {
 
 fn create_topics(
     image: &Image,
+    removing: u64,
     config: &Config,
     request: &CreateTopicsRequest,
     ids: &mut dyn FnMut() -> Uuid,
@@ -126,7 +139,7 @@ fn create_topics(
     let mut told = BTreeSet::new();
     // Names that this request takes, as they look.
     let mut taken = BTreeSet::new();
-    let mut room = Room::new(image, config);
+    let mut room = Room::new(image, removing, config);
     // Doubled topics are taken out before anything is counted (`ControllerApis.createTopics`).
     let single = |topic: &&NewTopic| !twice.contains(&topic.name[..]);
     let wanted = request.topics.iter().filter(single);
@@ -461,6 +474,7 @@ fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision {
 
 fn create_partitions(
     image: &Image,
+    removing: u64,
     config: &Config,
     request: &CreatePartitionsRequest,
 ) -> Decision {
@@ -468,7 +482,7 @@ fn create_partitions(
     let mut topics = Vec::new();
     let twice = doubled(request.topics.iter().map(|(name, _, _)| &name[..]));
     let mut told = BTreeSet::new();
-    let mut room = Room::new(image, config);
+    let mut room = Room::new(image, removing, config);
     for (name, total, assignment) in &request.topics {
         let outcome = if twice.contains(&name[..]) {
             if !told.insert(&name[..]) {

@@ -9,6 +9,7 @@ mod manifest;
 mod producers;
 mod read;
 mod retain;
+mod strays;
 mod write_behind;
 mod youngest;
 
@@ -20,6 +21,7 @@ pub use manifest::SEGMENT_BYTES;
 pub use producers::{Producers, Verdict, PRODUCERS_MAX, PRODUCER_WINDOW};
 pub use read::{ColdRead, Found, Place};
 pub use retain::Retention;
+pub use strays::{Aside, Looked, SET_ASIDE};
 pub use write_behind::Job;
 
 use bytes::Bytes;
@@ -106,10 +108,13 @@ pub struct Replica {
     pub roll_next: bool,
     /// Segments roll by size and age; not while they are too many for the journal to list.
     pub rolls: bool,
-    /// Nothing stands in its folder that no manifest knows. Not so where a tail was read back from the
-    /// journal: its write-behind may have begun files before the crash, so the folder is looked through
-    /// before that tail is written behind or leaves otherwise.
+    /// In this life its folder was looked through for files that no manifest lists ([`Looked`]): before
+    /// anything is written there, and before a tail that was read back leaves otherwise, as files are
+    /// compared with it.
     pub listed: bool,
+    /// When it was read back all segments were listed up to here: files of others that begin below it are
+    /// of no use.
+    pub begun_from: i64,
     /// Base offsets of dropped segments, and of files that no manifest knew, until a manifest that says
     /// so is durable.
     pub doomed: Vec<i64>,
@@ -158,7 +163,8 @@ impl Replica {
             job: None,
             roll_next: true,
             rolls: true,
-            listed: true,
+            listed: false,
+            begun_from: 0,
             doomed: Vec::new(),
             gone: Vec::new(),
             seen: -1,
@@ -260,7 +266,7 @@ impl Replica {
     pub fn is_writing(&self) -> bool {
         matches!(
             self.job,
-            Some(Job::Listing | Job::Writing { .. } | Job::Written { .. } | Job::Syncing { .. })
+            Some(Job::Looking(_) | Job::Writing { .. } | Job::Written { .. } | Job::Syncing { .. })
         )
     }
 

@@ -1,10 +1,9 @@
 //! Writing behind: durable batches go from memory into segment files, the files are synced, and a
 //! manifest frame then frees their journal blocks.
 
-use std::collections::BTreeSet;
-
 use bytes::{Bytes, BytesMut};
 
+use super::strays::Look;
 use super::{Replica, Segment};
 use crate::contract::Knobs;
 use crate::disk::{DiskRequest, Path};
@@ -13,8 +12,8 @@ use crate::log::rows::{Owner, ROW_LEN};
 /// How far a write-behind is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
-    /// The folder is looked through for what no manifest knows, before anything is written there.
-    Listing,
+    /// The folder is looked through for what no manifest lists, before anything is written there.
+    Looking(Look),
     /// Data and rows are being written.
     Writing {
         /// Operations still out.
@@ -47,40 +46,7 @@ pub enum Job {
     },
 }
 
-/// The base offset that a segment's file, or its side file, is named by.
-fn segment_base(name: &str) -> Option<i64> {
-    let digits = name.strip_suffix(".log").or(name.strip_suffix(".seal"))?;
-    let all = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|_| all)
-}
-
 impl Replica {
-    /// Begin to look through the folder.
-    pub fn begin_listing(&mut self) -> DiskRequest {
-        self.job_number += 1;
-        self.job = Some(Job::Listing);
-        let dir = self.dir.as_str().into();
-        DiskRequest::List { dir }
-    }
-
-    /// The folder holds files of these names. Segments among them that no manifest knows are to be
-    /// unlinked: a write-behind had begun them when a crash cut it short, and the next one may begin at
-    /// other offsets.
-    pub fn folder_listed<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        self.job = None;
-        self.listed = true;
-        // Held back while this was under way.
-        self.drop_passed();
-        let known = |base: &i64| {
-            let mut dropped = self.doomed.iter().chain(&self.gone);
-            dropped.any(|it| it == base) || self.segments.iter().any(|it| it.base == *base)
-        };
-        let found = names.filter_map(segment_base).filter(|base| !known(base));
-        let found: BTreeSet<i64> = found.collect();
-        self.manifest_owed |= !found.is_empty();
-        self.doomed.extend(&found);
-    }
-
     /// Begin writing every durable tail batch behind. Returns the operations; none if there is
     /// nothing to do, or if a manifest must first take out what the log start has passed. Segments roll
     /// by size and age here, as if each batch had been written when it was appended: `written` says
@@ -166,7 +132,8 @@ impl Replica {
     }
 
     fn start_segment(&mut self, base: i64, at_ms: i64, requests: &mut Vec<DiskRequest>) {
-        // A crash may have left a file of this name that no manifest knows.
+        // A write-behind that failed may have left a file of this name. What was there before this life is
+        // gone or has another name since the folder was looked through.
         requests.push(DiskRequest::Unlink {
             file: self.segment_path(base),
         });

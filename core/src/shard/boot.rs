@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::journaling::{Journal, Mark, DRAFT};
 use super::ledger::{Ledger, FOUNDED};
-use super::{shards_to_run, NeighbourMessage, Purpose, Shard, Stage};
+use super::{shards_to_run, Purpose, Shard, Stage};
 use crate::batch::{verify, HEAD_LEN};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskRequest, DiskResult};
-use crate::ids::{PartitionId, ShardId};
+use crate::ids::PartitionId;
 use crate::log::frame::{seal, Frame, OFFSET_MAX, TOPICS};
 use crate::log::recovery::{recover, Found, Owner, Recovered, RecoveryKnobs};
 use crate::metadata::{shard_of, Image, Record};
@@ -284,7 +284,7 @@ impl Shard {
         let was_waiting = self.image.is_none() && first;
         let late = self.config.knobs.has(128) && !first;
         self.image = Some(image);
-        self.tell(ShardId(0), NeighbourMessage::Applied { offset }, out);
+        self.tell_applied(out);
         if !late {
             self.catch_up(now, out);
         }

@@ -4,9 +4,9 @@
 use super::journaling::{Mark, RETRY_AFTER_MS};
 use super::{Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
-use crate::disk::{DiskDone, DiskError, DiskRequest, DiskResult};
+use crate::disk::{DiskError, DiskRequest, DiskResult};
 use crate::ids::PartitionId;
-use crate::partition::{Job, Replica, PRODUCERS_MAX, SEGMENT_BYTES};
+use crate::partition::{Job, Looked, Replica, PRODUCERS_MAX, SEGMENT_BYTES};
 use crate::time::Now;
 
 impl Shard {
@@ -194,27 +194,28 @@ impl Shard {
     }
 
     /// No manifest says that its tail is gone before its folder is looked through, unless that fails: then
-    /// the ring must not wait for it.
+    /// the ring must not wait for it, and what is found later is not known any more.
     fn must_look_first(&self, id: PartitionId) -> bool {
-        let listed = self.replicas.get(&id).is_none_or(|replica| replica.listed);
-        !listed && !self.journal.failing.contains(&id)
+        let replica = self.replicas.get(&id);
+        let open = replica.is_some_and(|it| !it.listed && !it.tail.is_empty());
+        open && !self.journal.failing.contains(&id)
     }
 
-    /// A write-behind that a crash cut short may have left files in this partition's folder: before its
-    /// tail leaves memory they are found, or nothing would know of them any more.
+    /// This partition's folder may hold files of segments that no manifest lists.
     fn look_for_strays(&mut self, now: Now, id: PartitionId, out: &mut Effects) {
         if !self.may_start_job(now) {
             return;
         }
         if let Some(replica) = self.replicas.get_mut(&id) {
             self.journal.jobs += 1;
-            let request = replica.begin_listing();
+            let request = replica.begin_look();
             let purpose = Purpose::Strays(id, replica.job_number);
             self.disk(request, purpose, out);
         }
     }
 
-    pub(super) fn strays_listed(
+    /// An operation of a look ended.
+    pub(super) fn look_step(
         &mut self,
         now: Now,
         job: (PartitionId, u64),
@@ -224,19 +225,22 @@ impl Shard {
         let Some(replica) = self.working(job) else {
             return;
         };
-        match result {
-            Ok(DiskDone::Listing(files)) => {
-                replica.folder_listed(files.iter().map(|(name, _)| name.as_str()));
-                let owed = replica.manifest_owed;
+        match replica.look_on(result) {
+            Looked::Ask(request) => self.disk(request, Purpose::Strays(job.0, job.1), out),
+            Looked::Over(aside) => {
+                let (owed, dir) = (replica.manifest_owed, replica.dir.clone());
                 self.journal.jobs -= 1;
+                if aside.files > 0 {
+                    out.notes.push(Note::SetAside { dir, aside });
+                }
                 if owed {
                     self.owed.insert(job.0);
                 } else {
                     self.start_job(now, job.0, out);
                 }
             }
-            Ok(done) => self.wrong_kind(&done, out),
-            Err(error) => self.cannot_write(now, job.0, error, out),
+            Looked::Wrong(done) => self.wrong_kind(&done, out),
+            Looked::Failed(error) => self.cannot_write(now, job.0, error, out),
         }
     }
 

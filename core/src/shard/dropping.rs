@@ -4,14 +4,15 @@
 //! with its first frame or manifest to make sense of them. From then on the frame that says so names the
 //! folder to be removed, and its block stays until that is durably done: a crash, or a clean stop, in
 //! between leaves it to the next start. A folder bears its topic's id, so no later partition uses it.
+//! They count as partitions of the broker until then: new ones are refused where there are too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::journaling::Mark;
-use super::{Purpose, Shard, Stage};
+use super::{NeighbourMessage, Purpose, Shard, Stage};
 use crate::contract::{Effects, Note};
 use crate::disk::{DiskDone, DiskRequest, DiskResult, Path};
-use crate::ids::PartitionId;
+use crate::ids::{PartitionId, ShardId};
 use crate::log::frame::{Frame, TOPICS};
 use crate::partition::Replica;
 use crate::time::{Instant, Now};
@@ -102,6 +103,11 @@ impl Dropping {
         self.rows.is_empty()
     }
 
+    /// Partitions of which something is left.
+    pub fn count(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
     /// Folders that another shard is to remove; those being worked on follow if that fails.
     pub fn send_off(&mut self) -> Vec<(PartitionId, Path)> {
         let mut sent = Vec::new();
@@ -136,6 +142,16 @@ impl Dropping {
 }
 
 impl Shard {
+    /// Shard 0 is told how far this one follows its metadata, and how much of what is gone is left.
+    pub(super) fn tell_applied(&mut self, out: &mut Effects) {
+        let Some(offset) = self.image.as_ref().map(|image| image.offset) else {
+            return;
+        };
+        let removing = self.journal.dropping.count();
+        let message = NeighbourMessage::Applied { offset, removing };
+        self.tell(ShardId(0), message, out);
+    }
+
     /// The partition is gone: the journal says so next. `moved` if its files are in use elsewhere.
     pub(super) fn stage_drop(&mut self, replica: &Replica, moved: bool) {
         let dir = (!moved).then(|| replica.dir.as_str().into());
@@ -345,5 +361,7 @@ impl Shard {
                 Err(_) => self.removal_again(now, id, out),
             }
         }
+        // There is room for others.
+        self.tell_applied(out);
     }
 }

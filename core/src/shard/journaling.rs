@@ -632,8 +632,8 @@ impl Shard {
             // A manifest may say that the log starts among the batches that follow it, and the frame that
             // said so first may be gone: until a manifest takes them out, nothing is written behind.
             replica.knobs = self.config.knobs;
+            replica.read_back();
             replica.drop_passed();
-            replica.listed = replica.tail.is_empty();
             if replica.manifest_owed {
                 self.owed.insert(replica.id);
             }

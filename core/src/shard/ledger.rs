@@ -51,7 +51,10 @@ pub(super) struct Ledger {
     pending: VecDeque<(i64, Vec<Record>)>,
     parked: VecDeque<ParkedReply>,
     opened: BTreeMap<ShardId, (bool, bool)>,
-    applied: BTreeMap<ShardId, i64>,
+    /// How far each shard is, and how many partitions it has yet to remove.
+    applied: BTreeMap<ShardId, (i64, u64)>,
+    /// Partitions of topics that are being deleted, until every shard knows.
+    deleted: VecDeque<(i64, u64)>,
     published: bool,
     /// A file beside the journals says that the broker has started before, so that the loss of its
     /// only journal is not taken for a new folder.
@@ -75,6 +78,7 @@ impl Ledger {
             parked: VecDeque::new(),
             opened: BTreeMap::new(),
             applied: BTreeMap::new(),
+            deleted: VecDeque::new(),
             published: false,
             founded: false,
             whole: false,
@@ -156,6 +160,13 @@ impl Ledger {
         }
         records.iter().for_each(|record| self.hard.apply(record));
         Ok(())
+    }
+
+    /// Partitions that are gone and not removed yet.
+    fn removing(&self) -> u64 {
+        let shards = self.applied.values().map(|(_, removing)| *removing);
+        let deleted = self.deleted.iter().map(|(_, partitions)| *partitions);
+        shards.chain(deleted).sum()
     }
 
     /// All is read back: is it the whole of the metadata, and does this build know all of it? A config
@@ -310,8 +321,12 @@ impl Shard {
                 offset,
                 body: encode_records(&records),
             };
+            let before = ledger.hard.partitions;
             records.iter().for_each(|record| ledger.hard.apply(record));
             ledger.hard.offset += 1;
+            let fewer = before.saturating_sub(ledger.hard.partitions);
+            let deleted = (fewer > 0).then_some((ledger.hard.offset, fewer));
+            ledger.deleted.extend(deleted);
             ledger.pending.push_back((offset, records));
             self.journal
                 .stage([frame.encode()], Mark::Ledger(offset + 1));
@@ -345,7 +360,10 @@ impl Shard {
         else {
             return;
         };
-        let decision = decide(&ledger.hard, config, request, &mut || draw_uuid(rng));
+        let removing = ledger.removing();
+        let decision = decide(&ledger.hard, removing, config, request, &mut || {
+            draw_uuid(rng)
+        });
         if let Some(decision) = decision {
             self.record(
                 decision.records,
@@ -396,10 +414,10 @@ impl Shard {
         }
     }
 
-    /// A shard has applied metadata up to `offset`.
-    pub(super) fn shard_applied(&mut self, from: ShardId, offset: i64, out: &mut Effects) {
+    /// A shard has applied metadata up to an offset, and has so many partitions yet to remove.
+    pub(super) fn shard_applied(&mut self, from: ShardId, done: (i64, u64), out: &mut Effects) {
         if let Some(ledger) = &mut self.ledger {
-            ledger.applied.insert(from, offset);
+            ledger.applied.insert(from, done);
         }
         self.release_replies(out);
     }
@@ -411,7 +429,15 @@ impl Shard {
         if ledger.applied.len() < usize::from(ledger.shards) {
             return;
         }
-        let everywhere = ledger.applied.values().copied().min().unwrap_or(0);
+        let everywhere = ledger.applied.values().map(|(offset, _)| *offset).min();
+        let everywhere = everywhere.unwrap_or(0);
+        while ledger
+            .deleted
+            .front()
+            .is_some_and(|(at, _)| *at <= everywhere)
+        {
+            ledger.deleted.pop_front();
+        }
         let mut ready = Vec::new();
         while ledger
             .parked

@@ -85,6 +85,8 @@ pub enum NeighbourMessage {
     Applied {
         /// The offset.
         offset: i64,
+        /// Partitions that are gone and whose folders wait here to be removed.
+        removing: u64,
     },
 }
 

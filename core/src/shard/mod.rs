@@ -97,7 +97,7 @@ enum Purpose {
     Block,
     Grow(u64),
     Job(PartitionId, u64),
-    /// A folder that a crash may have left files in.
+    /// A folder that may hold files nobody lists.
     Strays(PartitionId, u64),
     /// A journal that was never whole.
     Draft,
@@ -427,7 +427,7 @@ impl Shard {
             Some(Purpose::Block) => self.block_done(now, result, out),
             Some(Purpose::Grow(capacity)) => self.grown(now, capacity, result, out),
             Some(Purpose::Job(id, number)) => self.job_step(now, (id, number), result, out),
-            Some(Purpose::Strays(id, number)) => self.strays_listed(now, (id, number), result, out),
+            Some(Purpose::Strays(id, number)) => self.look_step(now, (id, number), result, out),
             // If it cannot be removed, the next start tries again.
             Some(Purpose::Draft) => {}
             Some(Purpose::SyncJobs(jobs)) => {
@@ -483,7 +483,9 @@ impl Shard {
             NeighbourMessage::Moved { partition } => self.moved(partition),
             NeighbourMessage::Again => self.leaving = Some(Leaving::Asked),
             NeighbourMessage::Drained => self.heard_drained(from),
-            NeighbourMessage::Applied { offset } => self.shard_applied(from, offset, out),
+            NeighbourMessage::Applied { offset, removing } => {
+                self.shard_applied(from, (offset, removing), out);
+            }
         }
     }
 

@@ -86,6 +86,15 @@ impl Disk {
         Ok(DiskDone::Data(Bytes::copy_from_slice(&bytes[from..to])))
     }
 
+    /// Its new name is as durable as the old one was.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        let bytes = self.files.remove(from).ok_or(DiskError::Io)?;
+        self.files.insert(to.to_string(), bytes);
+        let durable = self.durable.remove(from);
+        self.durable.extend(durable.map(|it| (to.to_string(), it)));
+        Ok(())
+    }
+
     /// Carry out one operation.
     pub fn run(&mut self, request: DiskRequest) -> DiskResult {
         match request {
@@ -137,10 +146,7 @@ impl Disk {
                 .entry(file.to_string())
                 .or_default()
                 .truncate(len as usize),
-            DiskRequest::Rename { from, to } => {
-                let bytes = self.files.remove(&*from).ok_or(DiskError::Io)?;
-                self.files.insert(to.to_string(), bytes);
-            }
+            DiskRequest::Rename { from, to } => self.rename(&from, &to)?,
             DiskRequest::Unlink { file } => {
                 self.unlinkable(&file)?;
                 self.files.remove(&*file);

@@ -5,11 +5,12 @@ mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use seedlog_core::api::*;
 use seedlog_core::batch::{build_batch, parse_head, BatchSpec};
 use seedlog_core::contract::{Config, Effects, Halt, Input, Note};
 use seedlog_core::ids::{CallId, ConnId, Uuid};
+use seedlog_core::log::rows::{Owner, Row};
 use seedlog_core::partition::Replica;
 use seedlog_core::shard::{shards_to_run, Shard};
 use seedlog_core::time::{Instant, Now};
@@ -73,6 +74,13 @@ impl Host for Broker {
             .extend(moving.then(|| format!("partitions move to {} shards", self.wanted)));
         for note in &out.notes {
             let (dir, what) = match note {
+                Note::SetAside { dir, aside } => {
+                    let dir = dir.split('.').next().unwrap_or(dir);
+                    let (now, files, bytes) = (aside.now.join(" "), aside.files, aside.bytes);
+                    let what = format!("{dir}: {files} files aside, {bytes} bytes, now {now}");
+                    self.told.push(what);
+                    continue;
+                }
                 Note::CannotRemove { dir } => (dir, "cannot be removed"),
                 Note::Quarantined { dir } => (dir, "is quarantined"),
                 _ => continue,
@@ -383,6 +391,11 @@ impl Broker {
                 self.disk.durable.insert(path, b"begun".to_vec());
                 Vec::new()
             }
+            "begun" => {
+                let holes = rest[2..].contains(&"holes");
+                self.begun(rest[0], rest[1].parse().expect("an offset"), holes);
+                Vec::new()
+            }
             "lose" => {
                 self.disk.files.retain(|path, _| !path.contains(rest[0]));
                 Vec::new()
@@ -405,6 +418,39 @@ impl Broker {
         let replica = replicas.find(|replica| replica.dir.contains(folder));
         let dir = replica.map_or(folder, |replica| replica.dir.as_str());
         format!("{dir}/{name}")
+    }
+
+    /// What a write-behind of a partition's tail from this offset on leaves if a crash cuts it short, and
+    /// with holes where a power cut takes some of it as well.
+    fn begun(&mut self, folder: &str, base: i64, holes: bool) {
+        let mut replicas = self.replicas();
+        let replica = replicas.find(|replica| replica.dir.contains(folder));
+        let replica = replica.expect("a partition");
+        let (mut log, mut rows) = (Vec::new(), BytesMut::new());
+        for batch in replica.tail.iter().filter(|batch| batch.row.base >= base) {
+            let position = log.len() as u64;
+            let owner = Owner::of(replica.cluster, replica.id);
+            let row = Row {
+                position,
+                ..batch.row
+            };
+            row.encode(owner, &mut rows);
+            log.extend(batch.pieces.concat());
+        }
+        let mut files = [
+            (replica.segment_path(base), log),
+            (replica.rows_path(base), rows.to_vec()),
+        ];
+        drop(replicas);
+        for (path, bytes) in &mut files {
+            assert!(bytes.len() > 20, "the tail holds something");
+            bytes.truncate(bytes.len() - 5);
+            if holes {
+                bytes[7..15].fill(0);
+            }
+            self.disk.files.insert(path.to_string(), bytes.clone());
+            self.disk.durable.insert(path.to_string(), bytes.clone());
+        }
     }
 
     fn rot(&mut self, name: &str, at: Option<String>) -> Vec<String> {

@@ -147,6 +147,9 @@ impl SimDisk {
             for (number, change) in std::mem::take(&mut file.unsynced) {
                 let mut choices = draws.of("cut", number_of(path));
                 let fate = keep_in_part(&mut file.device, change, &mut choices);
+                if fate == "torn-garbage" {
+                    self.garbage.insert(path.to_string());
+                }
                 match fate {
                     "unsynced-lost" => first_lost = first_lost.min(number),
                     _ => last_kept = last_kept.max(number),

@@ -6,6 +6,7 @@ mod file;
 mod pages;
 mod store;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct SimDisk {
     pub fired: Vec<&'static str>,
     /// Files damaged since last asked.
     pub damaged: Vec<String>,
+    /// Files of which a power cut left garbage.
+    pub garbage: BTreeSet<String>,
 }
 
 /// How the paths end on which a fault of this kind strikes.
@@ -257,6 +260,14 @@ impl SimDisk {
     /// The files there are.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.store.files.keys().map(|path| &**path)
+    }
+
+    /// Somebody else made a file.
+    pub fn put(&mut self, name: &str, bytes: Bytes) {
+        self.store.write(name, 0, bytes);
+        let file = self.store.made(name);
+        file.write_back();
+        file.named = true;
     }
 
     /// The bytes of a file as the page cache holds them.

@@ -75,6 +75,9 @@ kinds! {
     BootReadError = "boot-read-error";
     /// The files of one partition cannot be written for a while.
     BrokenFolder = "broken-folder";
+    /// The broker is stopped, and when it starts again a segment lies in a partition's folder that no
+    /// journal lists: as if the journal were older than it.
+    ForeignSegment = "foreign-segment";
     /// The broker is stopped, and started with another number of shards from now on.
     Reshard = "reshard";
     /// The operator stops the broker, and starts it again.

@@ -49,7 +49,7 @@ fn faults_of(seed: u64, kind: FaultKind) -> Vec<Fault> {
     let count = match kind {
         FaultKind::Crash | FaultKind::PowerLoss => choice.between(1, 3),
         FaultKind::Disconnect => choice.between(4, 10),
-        FaultKind::Reshard | FaultKind::BrokenFolder => choice.below(3),
+        FaultKind::Reshard | FaultKind::BrokenFolder | FaultKind::ForeignSegment => choice.below(3),
         FaultKind::WriteError
         | FaultKind::SyncError
         | FaultKind::ShortWrite

@@ -115,4 +115,13 @@ pub(super) const NUMBERED: &[(u16, &str)] = &[
         128,
         "asks that wait for metadata are looked at only with the first of it",
     ),
+    (140, "files that no journal lists are removed unread"),
+    (
+        141,
+        "a folder is not looked through where no tail was read back",
+    ),
+    (
+        142,
+        "files that a manifest names are removed though a segment may have taken the name since",
+    ),
 ];

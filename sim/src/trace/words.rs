@@ -99,6 +99,13 @@ pub fn noted(note: &Note) -> String {
         Note::FaultyRange { file } => format!("cannot read a range of {file}"),
         Note::CannotWrite { dir } => format!("cannot write the files in {dir}"),
         Note::CannotRemove { dir } => format!("cannot remove {dir}"),
+        Note::SetAside { dir, aside } => {
+            format!(
+                "sets {} aside, of {} in {dir}",
+                aside.now.join(" "),
+                aside.files
+            )
+        }
         Note::Quarantined { dir } => format!("does not know the partition in {dir}"),
         Note::LossyRestart => "may have lost records of a topic that opted out of syncing".into(),
         other => short(other),

@@ -164,6 +164,7 @@ impl World {
                 self.troubles.no_writes(self.now_us, self.now_us + after);
                 self.at(self.now_us + after, Event::FolderMended);
             }
+            FaultKind::ForeignSegment => self.place_foreign(fault.value),
             FaultKind::Reshard => self.want_other_shards(fault.value),
             FaultKind::CleanStop => self.ask_to_stop(),
             FaultKind::Pause => {
@@ -215,6 +216,7 @@ impl World {
         };
         let path = &decayed.path;
         self.trace_damage(path);
+        self.misread.insert(path.to_string());
         if fault.kind != FaultKind::SealRot {
             self.changed.insert(path.to_string());
         }
@@ -240,6 +242,10 @@ impl World {
         }
         let result = self.run_disk(&op.request);
         let fired = std::mem::take(&mut self.disk.fired);
+        if let DiskRequest::Read { file, .. } = &op.request {
+            let file = (!fired.is_empty()).then(|| file.to_string());
+            self.misread.extend(file);
+        }
         if let Some(broker) = self.broker.as_mut().filter(|_| result.is_err()) {
             // A journal that finds no room to grow goes on as it is.
             let full = result == Err(DiskError::NoSpace);

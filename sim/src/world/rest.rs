@@ -82,7 +82,7 @@ impl World {
         if waiting || self.queue.values().any(under_way) {
             return Some("inputs are under way".into());
         }
-        self.unknown_file()
+        self.unknown_file().or_else(|| self.foreign_gone())
     }
 
     /// A file that nobody knows, or one that is known and not there. What a crash left in a folder is looked
@@ -101,13 +101,14 @@ impl World {
         known.extend(journals);
         known.insert("journal/founded".into());
         let unlisted: Vec<&str> = replicas()
-            .filter(|replica| !replica.listed)
+            .filter(|replica| !replica.listed && !replica.tail.is_empty())
             .map(|replica| replica.dir.as_str())
             .collect();
         let found: BTreeSet<&str> = self.disk.paths().collect();
         let excused = |path: &str| {
             path.rsplit_once('/')
                 .is_some_and(|(dir, _)| unlisted.contains(&dir))
+                || self.may_be_unlisted(path)
         };
         let mut strays = found.iter().filter(|path| !known.contains(**path));
         if let Some(stray) = strays.find(|path| !excused(path)) {

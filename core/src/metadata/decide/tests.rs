@@ -46,7 +46,7 @@ fn create(image: &Image, topics: &[NewTopic], validate_only: bool) -> (Vec<i16>,
         validate_only,
     };
     let request = Request::CreateTopics(request);
-    let decision = decide(image, &config(), &request, &mut || id(99)).expect("for the ledger");
+    let decision = decide(image, 0, &config(), &request, &mut || id(99)).expect("for the ledger");
     let made = decision.records.iter().map(|record| match record {
         Record::Topic { partitions, .. } => *partitions,
         other => panic!("{other:?}"),
@@ -70,7 +70,7 @@ fn grow(image: &Image, topics: &[(&str, i32)], validate_only: bool) -> (Vec<i16>
         validate_only,
     };
     let request = Request::CreatePartitions(request);
-    let decision = decide(image, &config(), &request, &mut || id(99)).expect("for the ledger");
+    let decision = decide(image, 0, &config(), &request, &mut || id(99)).expect("for the ledger");
     let totals = decision.records.iter().map(|record| match record {
         Record::Partitions { total, .. } => *total,
         other => panic!("{other:?}"),
@@ -150,9 +150,24 @@ fn the_broker_has_room_for_so_many_partitions() {
         ..config()
     };
     let empty = Image::default();
-    let mut room = Room::new(&empty, &small);
+    let mut room = Room::new(&empty, 0, &small);
     assert!(room.take(2_000, 1).is_ok());
     assert!(room.take(1, 1).is_err());
+}
+
+#[test]
+fn partitions_that_are_gone_count_until_they_are_removed() {
+    let image = image(&[("a", 60_000)]);
+    let config = config();
+    let codes = |removing, partitions| {
+        let mut room = Room::new(&image, removing, &config);
+        let refused = room.take(partitions, 1).err();
+        refused.map_or(0, |(error, _)| error.code())
+    };
+    assert_eq!(codes(39_000, 1_000), 0);
+    assert_eq!(codes(39_000, 1_001), 89, "to be tried again");
+    assert_eq!(codes(39_000, 40_001), 44, "there is never room");
+    assert_eq!(codes(u64::from(u32::MAX), 1), 89);
 }
 
 #[test]
@@ -197,7 +212,7 @@ fn delete_with(
         misnamed: misnamed.to_vec(),
         timeout_ms: 0,
     });
-    let decision = decide(image, &config(), &request, &mut || id(99)).expect("for the ledger");
+    let decision = decide(image, 0, &config(), &request, &mut || id(99)).expect("for the ledger");
     let removed = decision.records.iter().map(|record| match record {
         Record::RemoveTopic { id } => *id,
         other => panic!("{other:?}"),
