@@ -15,7 +15,7 @@ use seedlog_core::contract::{Effects, Halt, Input};
 use seedlog_core::disk::{DiskDone, DiskRequest};
 use seedlog_core::ids::{PartitionId, Uuid};
 use seedlog_core::log::frame::{seal, Frame};
-use seedlog_core::log::journal::{file_header, Ring, PAGE};
+use seedlog_core::log::journal::{file_header, Ring, FIRST_PAGE, PAGE};
 use seedlog_core::metadata::{encode_records, Record};
 use seedlog_core::partition::Replica;
 use seedlog_core::shard::Shard;
@@ -250,4 +250,49 @@ fn a_config_that_this_build_does_not_know_is_refused_at_the_start() {
     let start = Start::from(journal(&gone, 1).into());
     assert_eq!(start.halt, None);
     assert!(start.shards[0].is_ready());
+}
+
+/// A start from this journal is refused for this reason.
+fn refused_for(image: Vec<u8>, reason: &str) {
+    let start = Start::from(image.into());
+    let found = start.refused();
+    assert_eq!(found, format!("{JOURNAL}: {reason}"));
+}
+
+/// A start with less would take the topics that are not there for deleted ones, and remove their records.
+#[test]
+fn metadata_whose_first_records_are_missing_is_refused_at_the_start() {
+    let lost = "the metadata's first records are missing, and no snapshot holds them";
+    let begun = Record::Incarnation { number: 2 };
+    // The last block says that the first one is not needed any more.
+    let mut blocks = whole(&[]);
+    blocks.push(vec![ledger(3, std::slice::from_ref(&begun))]);
+    refused_for(journal(&blocks, 2), lost);
+    // All that is left are records after those of the topic.
+    let late = |offset| vec![ledger(offset, std::slice::from_ref(&begun))];
+    refused_for(journal(&[late(8), late(9)], 1), lost);
+    refused_for(journal(&[late(8), vec![create(), batch(0)]], 1), lost);
+    // A snapshot holds all that came before it.
+    let snapshot = Frame::LedgerSnapshot {
+        offset: 3,
+        body: encode_records(&[shards(), begun.clone(), topic(&[])]),
+    };
+    blocks.insert(4, vec![snapshot]);
+    let start = Start::from(journal(&blocks, 2).into());
+    assert_eq!(start.serves().tail.len(), 2);
+    // The first block is needed, and damaged or gone.
+    for byte in 0..2 {
+        let mut image = journal(&whole(&[]), 1);
+        let page = (FIRST_PAGE * PAGE) as usize;
+        match byte {
+            0 => image[page..page + PAGE as usize].fill(0),
+            _ => image[page + 100] ^= 1,
+        }
+        let gone = "block 1 is damaged or missing, though it was durable (attested up to 3)";
+        refused_for(image, gone);
+    }
+    // Records are missing in the middle.
+    let mut blocks = whole(&[]);
+    blocks.push(vec![ledger(4, &[begun])]);
+    refused_for(journal(&blocks, 1), "block 5: metadata offset 4 follows 3");
 }
