@@ -169,8 +169,7 @@ impl Op {
                 wait_ms,
             } => {
                 let version = if *by_id { 17 } else { 12 };
-                let mut request = fetch(known, reads, *by_id, *wait_ms);
-                request.min_bytes = *min_bytes;
+                let request = fetch(known, reads, *by_id, (*min_bytes, *wait_ms));
                 (Request::Fetch(request), Some((1, version)))
             }
             Op::Audit { part, offset: -1 } => (offset_request(*part, -2), None),
@@ -261,8 +260,14 @@ fn produce(known: Known, acks: i16, by_id: bool, sent: &[Sent]) -> Request {
     })
 }
 
-fn fetch(known: Known, reads: &[Reading], by_id: bool, wait_ms: i32) -> FetchRequest {
+fn fetch(
+    known: Known,
+    reads: &[Reading],
+    by_id: bool,
+    (min_bytes, wait_ms): (i32, i32),
+) -> FetchRequest {
     let mut request = fetch_request((0, 0), 0, wait_ms);
+    request.min_bytes = min_bytes;
     request.by_id = by_id;
     request.max_bytes = 40 << 10;
     let row = |one: &Reading| PartitionFetch {
