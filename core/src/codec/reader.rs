@@ -261,4 +261,27 @@ mod tests {
         assert_eq!(read, Err(SHORT));
         assert!(items.is_empty());
     }
+
+    /// Bytes outside a frame's memory do not keep it; those that are most of it need no copy.
+    #[test]
+    fn a_small_part_of_a_large_frame_gets_memory_of_its_own() {
+        for (size, rest, own) in [
+            (70, 1 << 20, true),
+            (1_000, 1_010, true),
+            (1_010, 1_000, false),
+            (1 << 20, 70, false),
+        ] {
+            let mut bytes = (size as u32).to_be_bytes().to_vec();
+            bytes.resize(4 + size + rest, 7);
+            let frame = Bytes::from(bytes);
+            let within = frame.as_ptr_range();
+            let mut reader = Reader::new(frame.clone(), 0, false);
+            let mut pieces = None;
+            assert_eq!(reader.records(&mut pieces), Ok(()));
+            let pieces = pieces.expect("records");
+            assert_eq!(pieces, [frame.slice(4..4 + size)]);
+            let outside = !within.contains(&pieces[0].as_ptr());
+            assert_eq!(outside, own, "{size} of {} bytes", frame.len());
+        }
+    }
 }
