@@ -146,3 +146,59 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Uuid;
+
+    /// One fetch that waits for 100 bytes of two partitions.
+    fn waiting(missing: i64) -> (Interests, [PartitionId; 2]) {
+        let ids = [0, 1].map(|index| PartitionId {
+            topic: Uuid([1; 16]),
+            index,
+        });
+        let mut interests = Interests::default();
+        for id in ids {
+            interests.of_partition.insert(id, BTreeSet::from([FETCH]));
+        }
+        let interest = Interest {
+            partitions: ids.to_vec(),
+            missing,
+            read: false,
+            moved: false,
+        };
+        interests.of_fetch.insert(FETCH, interest);
+        (interests, ids)
+    }
+
+    const FETCH: Fetch = (ShardId(1), 7);
+
+    #[test]
+    fn a_fetch_is_due_once_enough_can_be_seen() {
+        let (mut interests, [first, second]) = waiting(100);
+        assert!(!interests.read(FETCH, 100, 40));
+        interests.appended(first, 30);
+        assert_eq!(interests.moved(first), []);
+        interests.appended(second, 30);
+        assert_eq!(interests.moved(second), [FETCH], "40, 30 and 30");
+        interests.forget(FETCH.0, FETCH.1);
+        assert_eq!((interests.len(), interests.moved(second)), (0, vec![]));
+    }
+
+    #[test]
+    fn what_moved_while_there_was_something_to_read_is_not_missed() {
+        let (mut interests, [first, _]) = waiting(100);
+        interests.appended(first, 60);
+        assert_eq!(interests.moved(first), [], "it is not known what was read");
+        assert!(interests.read(FETCH, 100, 40));
+        // Nothing moved: what was appended cannot be seen yet.
+        let (mut interests, [first, _]) = waiting(100);
+        interests.appended(first, 60);
+        assert!(!interests.read(FETCH, 100, 40));
+        assert_eq!(interests.moved(first), [FETCH]);
+        // There is more than the round before knew of.
+        let (mut interests, _) = waiting(100);
+        assert!(interests.read(FETCH, 100, 100));
+    }
+}

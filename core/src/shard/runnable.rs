@@ -395,7 +395,7 @@ impl Shard {
             let known = image.topics.get(id);
             let name = known.map_or(topic.name.len(), |known| known.name.len());
             // One that is not there may be created.
-            let created = self.config.default_partitions.max(1) as u32;
+            let created = self.config.default_partitions.max(1);
             let partitions = known.map_or(created, |known| known.partitions);
             name as u64 + ELEMENT_BYTES * (1 + u64::from(partitions))
         });

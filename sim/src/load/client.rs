@@ -375,10 +375,18 @@ impl Client {
         if reads.len() > 1 {
             history.mark("multi-partition");
         }
+        let wait_ms = [0, 200, 200, 400][choice.below(4) as usize];
+        // Most take what there is; some wait for a few batches, or for more than comes in time.
+        let min_bytes = match choice.below(8) {
+            0 => choice.between(2, 2_000) as i32,
+            1 => choice.between(2_000, 12_000) as i32,
+            _ => 1,
+        };
         Op::Fetch {
             reads,
             by_id,
-            wait_ms: [0, 200, 200, 400][choice.below(4) as usize],
+            min_bytes,
+            wait_ms,
         }
     }
 

@@ -70,6 +70,7 @@ pub enum Op {
     Fetch {
         reads: Vec<Reading>,
         by_id: bool,
+        min_bytes: i32,
         wait_ms: i32,
     },
     /// Ask for offsets.
@@ -164,10 +165,12 @@ impl Op {
             Op::Fetch {
                 reads,
                 by_id,
+                min_bytes,
                 wait_ms,
             } => {
                 let version = if *by_id { 17 } else { 12 };
-                (fetch(known, reads, *by_id, *wait_ms), Some((1, version)))
+                let request = fetch(known, reads, *by_id, (*min_bytes, *wait_ms));
+                (Request::Fetch(request), Some((1, version)))
             }
             Op::Audit { part, offset: -1 } => (offset_request(*part, -2), None),
             Op::Audit { part, offset } => {
@@ -257,8 +260,14 @@ fn produce(known: Known, acks: i16, by_id: bool, sent: &[Sent]) -> Request {
     })
 }
 
-fn fetch(known: Known, reads: &[Reading], by_id: bool, wait_ms: i32) -> Request {
+fn fetch(
+    known: Known,
+    reads: &[Reading],
+    by_id: bool,
+    (min_bytes, wait_ms): (i32, i32),
+) -> FetchRequest {
     let mut request = fetch_request((0, 0), 0, wait_ms);
+    request.min_bytes = min_bytes;
     request.by_id = by_id;
     request.max_bytes = 40 << 10;
     let row = |one: &Reading| PartitionFetch {
@@ -274,7 +283,7 @@ fn fetch(known: Known, reads: &[Reading], by_id: bool, wait_ms: i32) -> Request 
         partitions: all.iter().map(row).collect(),
     });
     request.topics = topics.collect();
-    Request::Fetch(request)
+    request
 }
 
 fn offsets(asked: &[Asked]) -> Request {

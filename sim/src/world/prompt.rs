@@ -1,6 +1,6 @@
-//! A Fetch is answered as soon as there is something for it: when it is begun, when the high watermark of
-//! one of its partitions passes the offset it asked for, or when one is removed (`DelayedFetch.scala`). A
-//! broker that does not wake it answers at `max_wait_ms`, which clients only notice as slowness.
+//! A Fetch is answered as soon as there is enough for it: when it is begun, when the high watermarks of its
+//! partitions pass so many bytes as it waits for, or when one is removed (`DelayedFetch.scala`). A broker
+//! that does not wake it answers at `max_wait_ms`, which clients only notice as slowness.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Prompt {
                 call,
                 request: Request::Fetch(request),
                 ..
-            } if request.min_bytes <= 1 => {
+            } => {
                 self.open.insert((*conn, *call), (now_us, request.clone()));
             }
             Input::Sent { conn, .. } => {
@@ -114,7 +114,49 @@ fn unknown<'a>(
     })
 }
 
+/// Where each batch of an answer begins, and its bytes.
+fn batches(response: &FetchResponse) -> impl Iterator<Item = (PartitionId, i64, u64)> + '_ {
+    let parts = response.topics.iter().flat_map(|(topic, parts)| {
+        let of = |index| PartitionId {
+            topic: topic.id,
+            index,
+        };
+        parts.iter().map(move |part| (of(part.index as u32), part))
+    });
+    parts.flat_map(|(id, part)| {
+        let bytes = part.records.concat();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let head = bytes.get(at..at + 12)?;
+            let base = i64::from_be_bytes(head[..8].try_into().ok()?);
+            let size = 12 + u32::from_be_bytes(head[8..].try_into().ok()?) as usize;
+            at += size;
+            Some((id, base, size as u64))
+        })
+    })
+}
+
+/// When the first of these sums to as much: each came at a time, and has some bytes.
+fn reached(mut came: Vec<(u64, u64)>, least: u64) -> Option<u64> {
+    came.sort_unstable();
+    let mut sum = 0;
+    came.into_iter().find_map(|(at, bytes)| {
+        sum += bytes;
+        (sum >= least).then_some(at)
+    })
+}
+
 impl World {
+    /// When the records of an answer had become as many as the client waits for. None if they are fewer,
+    /// or it is not known since when they could be read.
+    fn enough_at(&self, response: &FetchResponse, least: u64, begun: u64) -> Option<u64> {
+        let came = batches(response).map(|(id, base, bytes)| {
+            let at = self.monitor.visible(id, base, begun)?;
+            Some((at, bytes))
+        });
+        reached(came.collect::<Option<Vec<_>>>()?, least)
+    }
+
     /// An answer goes out: it is no later than it may be.
     pub(super) fn judge_promptness(
         &mut self,
@@ -130,11 +172,15 @@ impl World {
         if self.is_stopping() || self.starts_since.is_some() || response.error != ErrorCode::None {
             return;
         }
-        let visible = asked(&request, response)
-            .filter_map(|(id, offset)| self.monitor.visible(id, offset, begun));
+        let visible = match request.min_bytes > 1 {
+            false => asked(&request, response)
+                .filter_map(|(id, offset)| self.monitor.visible(id, offset, begun))
+                .min(),
+            true => self.enough_at(response, request.min_bytes as u64, begun),
+        };
         let removed = unknown(&request, response)
             .filter_map(|part| self.monitor.removed(part).filter(|at| *at > begun));
-        let Some(since) = visible.chain(removed).min() else {
+        let Some(since) = removed.chain(visible).min() else {
             return;
         };
         // What a slow disk was given takes its time after that as well.
@@ -146,6 +192,9 @@ impl World {
         let late = (now - since).saturating_sub(stood);
         if since > begun {
             self.mark("woken-in-time");
+            if request.min_bytes > 1 {
+                self.mark("woken-for-enough");
+            }
         }
         if late > WITHIN_US {
             let text = format!("{call:?} of {conn:?}: {} ms, {request:?}", late / 1000);
@@ -158,6 +207,15 @@ impl World {
 mod tests {
     use super::*;
     use crate::load::ops::fetch_request;
+
+    #[test]
+    fn enough_is_there_when_the_last_batch_that_counts_came() {
+        let came = || vec![(30, 100), (10, 50), (20, 60)];
+        for (least, at) in [(1, 10), (50, 10), (51, 20), (110, 20), (111, 30), (210, 30)] {
+            assert_eq!(reached(came(), least), Some(at), "{least}");
+        }
+        assert_eq!(reached(came(), 211), None);
+    }
 
     #[test]
     fn a_fetch_is_begun_when_nothing_before_it_is_left() {
