@@ -185,3 +185,73 @@ fn a_fetch_that_ends_at_a_segment_is_answered_with_less_than_it_wants() {
     assert!(rounds >= 3);
     assert_eq!(world.now, before, "nothing was waited for");
 }
+
+/// Neither lookups that wait for their turn nor calls that do may be begun one inside the other.
+fn lookups_without_recursion(shards: u16) {
+    let mut world = World::start(shards);
+    let partitions = 3_000;
+    world.topic("a", partitions);
+    let before = world.held();
+    let asked = |indexes: std::ops::Range<i32>, timestamp| {
+        let query = |index| PartitionOffsetQuery {
+            index,
+            current_leader_epoch: -1,
+            timestamp,
+        };
+        Request::ListOffsets(ListOffsetsRequest {
+            topics: vec![(named("a"), indexes.map(query).collect())],
+            timeout_ms: -1,
+            isolation: 0,
+        })
+    };
+    let found = |response| {
+        let Response::ListOffsets(response) = response else {
+            panic!("an answer to something else");
+        };
+        let parts = response.topics.into_iter().flat_map(|(_, parts)| parts);
+        let told = parts.map(|part| (part.index, part.error, part.offset));
+        told.collect::<Vec<_>>()
+    };
+    // By time, of the youngest, the end and the start: nothing is there to look into.
+    let times = [(5, -1), (-3, -1), (-1, 0), (-2, 0)];
+    for (timestamp, offset) in times {
+        let told = found(world.ask(1, asked(0..partitions, timestamp)));
+        let all = (0..partitions).map(|index| (index, ErrorCode::None, offset));
+        assert!(told.into_iter().eq(all), "{timestamp}");
+    }
+    // Calls of many connections that can all begin at once: they stood behind fetches. One connection
+    // alone begins few, as its socket must take the answers.
+    let mut calls = Vec::new();
+    for conn in (0..500).map(|conn| conn * u64::from(shards)) {
+        let fetch = fetch("a", &[0], 1_000, 300);
+        calls.push((conn, world.send(conn, Request::Fetch(fetch), 100)));
+        for (timestamp, _) in times {
+            let index = conn as i32 % partitions;
+            let call = world.send(conn, asked(index..index + 1, timestamp), 1);
+            calls.push((conn, call));
+        }
+    }
+    world.run();
+    assert_eq!(world.answers.len(), 0);
+    world.pass(300);
+    // Each connection's answers are in order.
+    world.answers.sort_by_key(|row| row.0);
+    let order: Vec<_> = world.answers.iter().map(|row| (row.0 .0, row.1)).collect();
+    assert_eq!(order, calls);
+    for (at, (conn, _, response)) in world.answers.drain(..).enumerate() {
+        if let Some((_, offset)) = (at % 5).checked_sub(1).map(|at| times[at]) {
+            let index = conn.0 as i32 % partitions;
+            assert_eq!(found(response), [(index, ErrorCode::None, offset)]);
+        }
+    }
+    assert_eq!(world.held(), before);
+}
+
+#[test]
+fn thousands_of_lookups_are_answered_on_a_small_stack() {
+    for shards in [1, 2] {
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let run = thread.spawn(move || lookups_without_recursion(shards));
+        run.expect("a thread").join().expect("all are answered");
+    }
+}
