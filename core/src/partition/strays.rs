@@ -4,13 +4,12 @@
 //! A write-behind that a crash cut short leaves such files: all that is in them stands in the journal
 //! too. So does a journal that is older than its files, be it that an operator put it back or that a disk
 //! lost it and gave up an old one: then they may hold what was acknowledged and stands nowhere else.
-//! Nothing is removed because nobody lists it (design.md section 3). Two things prove that a file is of
-//! no use: its name, where segments are listed up to beyond it, as none is ever begun below the end of
-//! the newest manifest; or what is in it, where that was read and the journal holds all of it. Every other
-//! file, one that cannot be read too, gets another name, which no segment ever has, and is kept until an
-//! operator decides.
+//! Nothing is removed because nobody lists it (design.md section 3). One thing proves that a file is of
+//! no use: what is in it, where that was read and the journal holds all of it. Every other file, one that
+//! cannot be read too, gets another name, which no segment ever has, and is kept until an operator decides.
 //!
-//! A name that a manifest gives as to be unlinked proves nothing at or above that end: a write-behind that
+//! A name below the end of what is listed proves nothing: where a look failed, the journal may have come to
+//! that end without the folder having been looked through. A name that a manifest gives as to be unlinked proves nothing at or above that end: a write-behind that
 //! failed had begun it, and one that did not fail may have begun it again since.
 
 use std::collections::BTreeSet;
@@ -206,7 +205,7 @@ impl Replica {
         let bases: Vec<i64> = durable.map(|batch| batch.row.base).collect();
         for stray in &mut look.left {
             let empty = stray.files.iter().all(|(_, size)| *size == 0);
-            if stray.base < self.begun_from || empty || self.knobs.has(140) {
+            if empty || self.knobs.has(140) {
                 stray.verdict = Verdict::Useless;
                 continue;
             }

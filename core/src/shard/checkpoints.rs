@@ -194,7 +194,7 @@ impl Shard {
     }
 
     /// No manifest says that its tail is gone before its folder is looked through, unless that fails: then
-    /// the ring must not wait for it, and what is found later is not known any more.
+    /// the ring must not wait for it, and what is found later is set aside, copy or not.
     fn must_look_first(&self, id: PartitionId) -> bool {
         let replica = self.replicas.get(&id);
         let open = replica.is_some_and(|it| !it.listed && !it.tail.is_empty());
