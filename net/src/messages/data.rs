@@ -112,16 +112,14 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     if v <= 14 {
         return c.tags();
     }
-    if c.reading() {
-        m.from_replica = false;
-    }
-    c.tagged(&[(REPLICA_STATE, false)], |c, _| {
-        let mut replica = -1;
+    let mut replica = if m.from_replica { 0 } else { -1 };
+    c.tagged(&[(REPLICA_STATE, m.from_replica)], |c, _| {
         c.i32(&mut replica)?;
         c.i64(&mut -1)?;
-        m.from_replica = replica >= 0;
         c.tags()
-    })
+    })?;
+    m.from_replica = replica >= 0;
+    Ok(())
 }
 
 /// The tag of a follower's id and epoch in Fetch, where they stand from v15 on (KIP-903,
