@@ -173,6 +173,11 @@ impl PartitionFetched {
             ends_early: false,
         }
     }
+
+    /// Bytes of its records.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
 }
 
 /// ListOffsets.

@@ -69,16 +69,19 @@ pub enum Response {
 /// the wire and in memory.
 pub(crate) const ELEMENT_BYTES: u64 = 64;
 
+/// Bytes of topics with something about each of some partitions: their names, and [`ELEMENT_BYTES`] for
+/// every element.
+pub(crate) fn elements<T>(topics: &[(TopicRef, Vec<T>)]) -> u64 {
+    let each = topics
+        .iter()
+        .map(|(topic, parts)| topic.name.len() as u64 + ELEMENT_BYTES * (1 + parts.len() as u64));
+    each.sum()
+}
+
 impl Response {
     /// Bytes that the answer holds until its socket has taken them, near enough: its records and texts
     /// exactly, and [`ELEMENT_BYTES`] for every element.
     pub fn held_bytes(&self) -> u64 {
-        fn elements<T>(topics: &[(TopicRef, Vec<T>)]) -> u64 {
-            let parts = topics.iter().map(|(topic, parts)| {
-                topic.name.len() as u64 + ELEMENT_BYTES * (1 + parts.len() as u64)
-            });
-            parts.sum()
-        }
         let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() as u64);
         let body: u64 = match self {
             Response::Nothing => return 0,
@@ -100,8 +103,8 @@ impl Response {
             }
             Response::Fetch(response) => {
                 let parts = response.topics.iter().flat_map(|(_, parts)| parts);
-                let pieces = parts.flat_map(|part| &part.records);
-                elements(&response.topics) + pieces.map(|piece| piece.len() as u64).sum::<u64>()
+                let records: usize = parts.map(PartitionFetched::bytes).sum();
+                elements(&response.topics) + records as u64
             }
             Response::ListOffsets(response) => elements(&response.topics),
             Response::OffsetForLeaderEpoch(response) => elements(&response.topics),

@@ -112,9 +112,6 @@ pub struct Replica {
     /// anything is written there, and before a tail that was read back leaves otherwise, as files are
     /// compared with it.
     pub listed: bool,
-    /// When it was read back all segments were listed up to here: below it no write-behind begins one
-    /// again, so that a manifest's names of files to be unlinked hold.
-    pub begun_from: i64,
     /// Base offsets of dropped segments, and of files that no manifest knew, until a manifest that says
     /// so is durable.
     pub doomed: Vec<i64>,
@@ -164,7 +161,6 @@ impl Replica {
             roll_next: true,
             rolls: true,
             listed: false,
-            begun_from: 0,
             doomed: Vec::new(),
             gone: Vec::new(),
             seen: -1,

@@ -132,15 +132,14 @@ fn is_copy(found: &[u8], known: &[u8]) -> bool {
 }
 
 impl Replica {
-    /// It is read back: below this offset all segments are listed. What a manifest names as to be unlinked
-    /// from there on is left to the look.
+    /// It is read back. Below its tail all segments are listed, and no write-behind begins one there again,
+    /// so that what a manifest names as to be unlinked holds; from there on it is left to the look.
     pub fn read_back(&mut self) {
         let first = self.tail.front().map(|batch| batch.row.base);
-        self.begun_from = first.unwrap_or(self.log_end);
-        let begun_from = self.begun_from;
+        let listed_to = first.unwrap_or(self.log_end);
         self.listed = self.knobs.has(141) && self.tail.is_empty();
         let trusts = self.knobs.has(142);
-        self.gone.retain(|base| *base < begun_from || trusts);
+        self.gone.retain(|base| *base < listed_to || trusts);
     }
 
     /// Begin to look through the folder.

@@ -148,7 +148,8 @@ impl Shard {
             .fetches
             .give(std::mem::replace(&mut fetch.reserved, reserved));
         let asks = fetch.asks.clone();
-        let have = fetch.have.clone();
+        // The next round tells what each has then.
+        let have = std::mem::take(&mut fetch.have);
         let missing = (fetch.wanted_least() as u64).saturating_sub(have.values().sum());
         let more = (!fetch.last).then(|| missing.div_ceil(fetch.shards).max(1));
         let partitions = asks.len();
@@ -272,15 +273,15 @@ impl Layout {
     }
 
     /// Cut what was fetched to `max_bytes` in all and each partition to its own, in the order of the
-    /// request; the first batch is always given. Returns the bytes that are left.
-    fn limit_bytes(&mut self, asks: &Asks, max_bytes: usize) -> usize {
+    /// request; the first batch is always given.
+    fn limit_bytes(&mut self, asks: &Asks, max_bytes: usize) {
         let mut total = 0;
         for (slot, _, ask) in asks {
             let (Some(Part::Fetched(fetched)), PartAsk::Fetch(ask)) = (self.part_mut(*slot), ask)
             else {
                 continue;
             };
-            let size: usize = fetched.records.iter().map(|piece| piece.len()).sum();
+            let size = fetched.bytes();
             let of_partition = usize::try_from(ask.max_bytes).unwrap_or(0);
             let left = max_bytes.saturating_sub(total).min(of_partition);
             total += match size <= left || total == 0 {
@@ -288,7 +289,6 @@ impl Layout {
                 false => cut_at_batch(&mut fetched.records, left),
             };
         }
-        total
     }
 
     /// Forget what was fetched, but not that it was there.

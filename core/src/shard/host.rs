@@ -133,8 +133,10 @@ impl Shard {
             return;
         }
         if let Some(row) = self.asks.remove(&ask) {
-            let (fetch, enough) = ((row.from, row.token), row.interest);
-            let bytes = row.parts.iter().map(|(_, part)| part.bytes()).sum();
+            let read = row.interest.map(|enough| {
+                let bytes = row.parts.iter().map(|(_, part)| part.bytes());
+                (enough, bytes.sum())
+            });
             let answer = Answer::Parts(row.parts);
             self.tell(
                 row.from,
@@ -144,8 +146,8 @@ impl Shard {
                 },
                 out,
             );
-            if let Some(enough) = enough {
-                self.has_read(fetch, enough, bytes, out);
+            if let Some((enough, bytes)) = read {
+                self.has_read((row.from, row.token), enough, bytes, out);
             }
         }
     }
@@ -322,11 +324,10 @@ impl Shard {
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Records(records)) => {
-                let size: usize = records.iter().map(|piece| piece.len()).sum();
-                row.budget = row.budget.saturating_sub(size);
-                row.served |= size > 0 && !self.config.knobs.has(119);
                 let ends_early = by_budget && replica.follows(fetch.fetch_offset, &records);
                 let part = Self::fetched(replica, records, ends_early);
+                row.budget = row.budget.saturating_sub(part.bytes() as usize);
+                row.served |= part.bytes() > 0 && !self.config.knobs.has(119);
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {

@@ -149,7 +149,7 @@ impl Part {
     /// Bytes of records.
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Part::Fetched(part) => part.records.iter().map(|piece| piece.len() as u64).sum(),
+            Part::Fetched(part) => part.bytes() as u64,
             _ => 0,
         }
     }

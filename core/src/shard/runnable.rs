@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::connections::{is_produce, Conn};
 use super::Shard;
-use crate::api::{MetadataRequest, Request, ELEMENT_BYTES};
+use crate::api::{elements, MetadataRequest, Request, ELEMENT_BYTES};
 use crate::contract::Effects;
 use crate::ids::ConnId;
 use crate::metadata::{TopicConfig, ADDED_MAX};
@@ -326,8 +326,7 @@ impl Shard {
         assert_eq!(promised, self.runnable.promised, "promises are miscounted");
     }
 
-    /// Bytes that the answer to this holds at most, or nearly ([`crate::api::Response::held_bytes`]); of a
-    /// Fetch without its records.
+    /// Bytes that the answer to this holds at most, or nearly ([`crate::api::Response::held_bytes`]).
     pub(super) fn answer_bytes(&self, request: &Request) -> u64 {
         let each =
             |name: &str, elements: usize| name.len() as u64 + ELEMENT_BYTES * elements as u64;
@@ -353,31 +352,12 @@ impl Shard {
                 let bytes = topics.map(|it| each(&it.topic.name, 1 + it.partitions.len()));
                 bytes.sum()
             }
-            Request::Fetch(request) => {
-                let topics = request.topics.iter();
-                let bytes = topics.map(|it| each(&it.topic.name, 1 + it.partitions.len()));
-                bytes.sum()
-            }
-            Request::ListOffsets(request) => {
-                let topics = request.topics.iter();
-                topics
-                    .map(|(it, parts)| each(&it.name, 1 + parts.len()))
-                    .sum()
-            }
-            Request::OffsetForLeaderEpoch(request) => {
-                let topics = request.topics.iter();
-                topics
-                    .map(|(it, parts)| each(&it.name, 1 + parts.len()))
-                    .sum()
-            }
-            Request::DeleteRecords(request) => {
-                let topics = request.topics.iter();
-                topics
-                    .map(|(it, parts)| each(&it.name, 1 + parts.len()))
-                    .sum()
-            }
+            Request::ListOffsets(request) => elements(&request.topics),
+            Request::OffsetForLeaderEpoch(request) => elements(&request.topics),
+            Request::DeleteRecords(request) => elements(&request.topics),
             Request::FindCoordinator(request) => request.keys.iter().map(|key| each(key, 2)).sum(),
-            Request::InitProducerId(_) => 0,
+            // A fetch holds what it may read in a pool of its own.
+            Request::Fetch(_) | Request::InitProducerId(_) => 0,
         }
     }
 

@@ -196,9 +196,8 @@ fn a_deleted_topic_ends_the_wait_for_its_records() {
     }
 }
 
-#[test]
-fn where_no_records_are_their_length_is_0_and_never_null() {
-    // Case 21: librdkafka refuses the whole answer otherwise.
+/// A broker whose topic `a` has a record in its first partition, and a topic that it does not have.
+fn with_a_record() -> (Broker, u64, [Topic<'static>; 2]) {
     let (mut broker, conn) = with_topic(2, 3);
     let [id] = broker.ids(conn, ["a"]);
     broker.append(conn, ("a", 0), &sized(10));
@@ -207,6 +206,13 @@ fn where_no_records_are_their_length_is_0_and_never_null() {
         name: "no",
         id: [9; 16],
     };
+    (broker, conn, [known, unknown])
+}
+
+#[test]
+fn where_no_records_are_their_length_is_0_and_never_null() {
+    // Case 21: librdkafka refuses the whole answer otherwise.
+    let (mut broker, conn, [known, unknown]) = with_a_record();
     let patience = Patience {
         wait_ms: 0,
         ..PATIENT
@@ -239,7 +245,7 @@ fn where_no_records_are_their_length_is_0_and_never_null() {
         }
         let names: Vec<&[u8]> = topics.iter().map(|(name, _)| &name[..]).collect();
         match version {
-            13.. => assert_eq!(names, [&id[..], &[9; 16]]),
+            13.. => assert_eq!(names, [&known.id[..], &[9; 16]]),
             _ => assert_eq!(names, [b"a", &b"no"[..]]),
         }
     }
@@ -274,14 +280,7 @@ fn the_last_bytes_of_an_answer_are_where_kafka_has_them() {
 fn aborted_transactions_are_null_or_none_as_kafka_has_them() {
     // Null where uncommitted records were read and where reading failed, a list where committed ones were
     // read and where nobody looked: no such topic.
-    let (mut broker, conn) = with_topic(2, 3);
-    let [id] = broker.ids(conn, ["a"]);
-    broker.append(conn, ("a", 0), &sized(10));
-    let known = Topic { name: "a", id };
-    let unknown = Topic {
-        name: "no",
-        id: [9; 16],
-    };
+    let (mut broker, conn, [known, unknown]) = with_a_record();
     let wanted = [Wanted::from(0, 0), Wanted::from(0, 1), Wanted::from(1, 9)];
     for version in 4..=18 {
         for (isolation, read) in [(0, false), (1, true)] {

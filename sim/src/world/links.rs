@@ -221,7 +221,6 @@ impl World {
         if !link.closed || !link.to_server.is_empty() {
             return;
         }
-        let whole = link.server.has_frame();
         if !whole && link.arrived.is_empty() {
             return self.hang_up(conn);
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use seedlog_core::api::{FetchRequest, FetchResponse, PartitionFetched, Request, Response};
+use seedlog_core::batch::parse_head;
 use seedlog_core::contract::Input;
 use seedlog_core::error_code::ErrorCode;
 use seedlog_core::ids::{CallId, ConnId, PartitionId};
@@ -127,11 +128,9 @@ fn batches(response: &FetchResponse) -> impl Iterator<Item = (PartitionId, i64, 
         let bytes = part.records.concat();
         let mut at = 0;
         std::iter::from_fn(move || {
-            let head = bytes.get(at..at + 12)?;
-            let base = i64::from_be_bytes(head[..8].try_into().ok()?);
-            let size = 12 + u32::from_be_bytes(head[8..].try_into().ok()?) as usize;
-            at += size;
-            Some((id, base, size as u64))
+            let head = parse_head(bytes.get(at..)?).ok()?;
+            at += head.size;
+            Some((id, head.base_offset, head.size as u64))
         })
     })
 }
