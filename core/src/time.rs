@@ -9,6 +9,11 @@ impl Instant {
     pub fn plus_millis(self, millis: u64) -> Instant {
         Instant(self.0.saturating_add(millis.saturating_mul(1_000_000)))
     }
+
+    /// The instant `millis` milliseconds earlier; saturates at the beginning of time.
+    pub fn minus_millis(self, millis: u64) -> Instant {
+        Instant(self.0.saturating_sub(millis.saturating_mul(1_000_000)))
+    }
 }
 
 /// The two clocks of one turn, read once by the driver.

@@ -160,8 +160,7 @@ pub struct World {
     changed: BTreeSet<String>,
     /// Files of which a read brought, or could bring, something else than was written, or nothing.
     misread: BTreeSet<String>,
-    /// Segments that no journal lists, and their bytes.
-    foreign: BTreeMap<String, Bytes>,
+    strays: strays::Strays,
     rest: rest::Rest,
     ending: endings::State,
     /// Shards whose tasks have yet to take a turn. Empty if the world takes turns itself.
@@ -256,7 +255,7 @@ impl World {
             lost: BTreeSet::new(),
             changed: BTreeSet::new(),
             misread: BTreeSet::new(),
-            foreign: BTreeMap::new(),
+            strays: strays::Strays::default(),
             rest: rest::Rest::Before,
             ending: endings::State::of(&plan),
             owed: BTreeSet::new(),
@@ -594,7 +593,7 @@ impl World {
             Note::Quarantined { dir } => self.quarantined(dir),
             Note::SetAside { .. } => self.mark("set-aside"),
             Note::Carried => self.mark("carried"),
-            Note::CannotWrite { .. } => self.mark("cannot-write"),
+            Note::CannotWrite { dir } => self.cannot_write(dir),
             Note::Retained { .. } => self.mark("retained"),
             Note::DuplicateSequence => self.mark("duplicate-sequence"),
             Note::TornTail { .. } => self.mark("torn-tail"),

@@ -23,6 +23,12 @@ const SPARED_MS: u64 = 1_000;
 /// But not again within so long: a shard that is only slow must give up who stalls all the same.
 const SPARED_AGAIN_MS: u64 = 10_000;
 
+/// A turn that comes so long after the last one may follow a shorter stop, also where nothing was due in it:
+/// a client's deadline and the end of a stop can come together.
+const AWAY_MS: u64 = 100;
+/// So the shard is awake so long before it gives a client up, and if it was not, looks again so long after.
+const AWAKE_MS: u64 = 50;
+
 /// Who has read so many answers, each before it asked for more, may be trusted to read the next one. A
 /// socket alone takes some of them for a client that reads nothing.
 const PROVEN_ROUNDS: u32 = 8;
@@ -434,12 +440,27 @@ impl Shard {
     }
 
     /// A turn begins. If it is late, the shard was away, and clients are spared until their sockets have
-    /// been looked at.
+    /// been looked at. One whose every turn comes so late is only slow: it spares them in every second one.
     pub(super) fn note_lateness(&mut self, now: Now) {
+        let turned_at = std::mem::replace(&mut self.turned_at, now.mono);
+        let away = now.mono > turned_at.plus_millis(AWAY_MS);
+        let spared = std::mem::take(&mut self.spared);
         let due = self.awaited.take();
         let late = due.is_some_and(|due| now.mono > due.plus_millis(LATE_MS));
         if late && now.mono >= self.sparing_until.plus_millis(SPARED_AGAIN_MS) {
             self.sparing_until = now.mono.plus_millis(SPARED_MS);
+            self.spared = true;
+        } else if away && !spared {
+            self.looks_again_at = now.mono.plus_millis(AWAKE_MS);
+        }
+    }
+
+    /// When there is to be a turn for this deadline of a client.
+    pub(super) fn turn_for(&self, at: Instant) -> Instant {
+        let at = at.max(self.sparing_until).max(self.looks_again_at);
+        match self.turned_at.plus_millis(AWAY_MS) < at {
+            true => at.minus_millis(AWAKE_MS),
+            false => at,
         }
     }
 
@@ -450,6 +471,10 @@ impl Shard {
         }
         while let Some((at, conn)) = self.conn_deadlines.first().copied() {
             if at > now.mono {
+                break;
+            }
+            if self.looks_again_at > now.mono {
+                self.spared = true;
                 break;
             }
             self.conn_deadlines.pop_first();
@@ -509,6 +534,8 @@ impl Shard {
             return false;
         };
         let at = since.plus_millis(self.config.limits.pressed_stall_ms);
+        self.spared |= at <= now.mono && self.looks_again_at > now.mono;
+        let at = at.max(self.looks_again_at);
         if at <= now.mono {
             let row = self.conns.get(&conn);
             let why = match held {

@@ -149,6 +149,12 @@ pub struct Shard {
     awaited: Option<Instant>,
     /// No connection is given up before.
     sparing_until: Instant,
+    /// The last turn.
+    turned_at: Instant,
+    /// After one that came long after the one before it: no connection is given up before.
+    looks_again_at: Instant,
+    /// Some connection was not, for that reason.
+    spared: bool,
     calls: BTreeMap<u64, Call>,
     call_deadlines: BTreeSet<(Instant, u64)>,
     next_token: u64,
@@ -204,6 +210,9 @@ impl Shard {
             pressed_until: None,
             awaited: None,
             sparing_until: Instant(0),
+            turned_at: Instant(0),
+            looks_again_at: Instant(0),
+            spared: false,
             calls: BTreeMap::new(),
             call_deadlines: BTreeSet::new(),
             next_token: 0,
@@ -334,8 +343,7 @@ impl Shard {
         }
         let call = self.call_deadlines.first().map(|(at, _)| *at);
         let conn = self.conn_deadlines.first().map(|(at, _)| *at);
-        let [conn, pressed] =
-            [conn, self.pressed_until].map(|at| at.map(|at| at.max(self.sparing_until)));
+        let [conn, pressed] = [conn, self.pressed_until].map(|at| at.map(|at| self.turn_for(at)));
         let retention =
             (self.stage == Stage::Ready && !self.replicas.is_empty()).then_some(self.retention_at);
         let journal = &self.journal;

@@ -30,6 +30,34 @@ fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_oth
     );
 }
 
+/// A stop that ends as a client's deadline comes, so that no turn is late by itself.
+#[test]
+fn a_shard_that_wakes_for_a_deadline_hears_its_clients_first() {
+    for takes in [false, true] {
+        let mut world = World::start(1);
+        world.topic("a", 100);
+        world.unread = true;
+        for conn in [0, 1] {
+            for _ in 0..10 {
+                world.send(conn, metadata(), LIMITS.request_bytes / 10);
+            }
+            world.run();
+        }
+        assert_eq!(world.shards[0].appetite().request_bytes, 0);
+        world.stop_for(LIMITS.pressed_stall_ms + 1);
+        assert_eq!(world.closes, [], "the sockets have not been looked at");
+        if takes {
+            for (conn, _, answer) in std::mem::take(&mut world.answers) {
+                let bytes = answer.held_bytes();
+                world.inputs.push_back((0, Input::Sent { conn, bytes }));
+            }
+        }
+        world.run();
+        world.pass(60);
+        assert_eq!(world.closes.is_empty(), takes);
+    }
+}
+
 #[test]
 fn who_is_idle_or_stalled_is_given_up_in_time_and_not_before() {
     let mut world = World::start(1);

@@ -6,7 +6,7 @@ use seedlog_core::ids::ConnId;
 use seedlog_net::server::Connection as Server;
 
 use super::broker::LIMITS;
-use super::links::{Link, HELD_UP_US};
+use super::links::Link;
 use super::{Event, World, STRAY_FROM_US};
 use crate::draws;
 use crate::load::answered::Moment;
@@ -36,6 +36,9 @@ pub(super) fn of(plan: &Plan) -> Vec<Client> {
 
 /// A shard hears within so long, microseconds, what a socket has taken.
 const TOLD_US: u64 = 1_000;
+
+/// A shorter stop of the process is none to a shard, microseconds.
+const AWAY_US: u64 = 100_000;
 
 impl World {
     pub(super) fn at_client(&mut self, number: usize, conn: ConnId, bytes: Bytes) {
@@ -227,9 +230,9 @@ impl World {
         // A shard does not know yet what the socket has just taken.
         let slow = link.reads_nothing(now_us.saturating_sub(TOLD_US));
         let (client, shard) = (link.client, link.shard);
-        // A process that stood still does not see that it reads again; less than a second of that is not
-        // made up for (`note_lateness` in core).
-        let since = now_us.saturating_sub(HELD_UP_US);
+        // A process that stood still does not see that it reads again; so short a time is not made up for
+        // (`note_lateness` in core).
+        let since = now_us.saturating_sub(AWAY_US + TOLD_US);
         let unseen = link.reads_nothing(since);
         let slow = slow || (unseen && self.paused_until > since);
         // Who has sent a whole request need not send more.

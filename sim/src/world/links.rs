@@ -32,7 +32,7 @@ struct Answer {
 const KEEPALIVE_US: u64 = 2_000_000;
 
 /// A little more than `pressed_stall_ms`.
-pub(super) const HELD_UP_US: u64 = 700_000;
+const HELD_UP_US: u64 = 700_000;
 
 /// A connection, as the network and the broker's end of it see it.
 pub(super) struct Link {

@@ -2,13 +2,34 @@
 //! stand for what was acknowledged and is in no journal any more, as an older one was put back or a disk
 //! gave up an older one: whatever the broker does, their bytes must stay.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use seedlog_core::batch::parse_head;
 use seedlog_core::partition::SET_ASIDE;
 
 use super::World;
 use crate::plan::Choices;
 
+/// What is known of files that no journal lists.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Strays {
+    /// Foreign segments, and their bytes.
+    foreign: BTreeMap<String, Bytes>,
+    /// Folders in which the broker failed while it looked for such files.
+    failed: BTreeSet<String>,
+}
+
 impl World {
+    /// The broker cannot write the files in this folder: if it has not looked through it in this life, that
+    /// is what failed.
+    pub(super) fn cannot_write(&mut self, dir: &str) {
+        self.mark("cannot-write");
+        if !self.was_looked_through(dir) {
+            self.strays.failed.insert(dir.to_string());
+        }
+    }
+
     /// The broker is stopped, and a segment comes into a partition's folder: at an offset that the log will
     /// come to, or in its tail.
     pub(super) fn place_foreign(&mut self, value: u64) {
@@ -52,25 +73,41 @@ impl World {
         }
         self.mark("foreign-segment");
         self.disk.put(&path, bytes.clone());
-        self.foreign.insert(path, bytes);
+        self.strays.foreign.insert(path, bytes);
     }
 
     /// Nobody lists this file, and it may be so: it is foreign, or could not be told from such a one.
     pub(super) fn may_be_unlisted(&self, path: &str) -> bool {
+        let foreign = &self.strays.foreign;
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let Some((name, _)) = path.rsplit_once(SET_ASIDE) else {
-            return self.foreign.contains_key(path) && !self.was_looked_through(path);
+            return foreign.contains_key(path) && !self.was_looked_through(dir);
         };
+        if self.strays.failed.contains(dir) && self.is_passed(dir, name) {
+            return true;
+        }
         let segment = name.strip_suffix(".log").or(name.strip_suffix(".seal"));
         let files = [".log", ".seal"].map(|end| format!("{}{end}", segment.unwrap_or(name)));
         files.iter().any(|file| {
             let damaged = self.changed.contains(file) || self.misread.contains(file);
-            damaged || self.foreign.contains_key(file) || self.disk.garbage.contains(file)
+            damaged || foreign.contains_key(file) || self.disk.garbage.contains(file)
         })
     }
 
-    /// The broker has looked for such files in this file's folder: no segment is to take its name any more.
-    fn was_looked_through(&self, path: &str) -> bool {
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    /// A segment of this name began below the log start. What it held has left the journal where a look
+    /// failed, which is not to hold up the ring, and nothing is left to compare it with.
+    fn is_passed(&self, dir: &str, name: &str) -> bool {
+        let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+        let digits = file.split('.').next().unwrap_or_default();
+        let base: Option<i64> = digits.parse().ok();
+        let shards = self.broker.iter().flat_map(|broker| &broker.shards);
+        let mut replicas = shards.flat_map(|shard| shard.replicas());
+        let replica = replicas.find(|replica| replica.dir == dir);
+        replica.is_some_and(|replica| base.is_some_and(|base| base < replica.log_start))
+    }
+
+    /// The broker has looked for such files in this folder: no segment is to take their names any more.
+    fn was_looked_through(&self, dir: &str) -> bool {
         let shards = self.broker.iter().flat_map(|broker| &broker.shards);
         let mut replicas = shards.flat_map(|shard| shard.replicas());
         replicas.any(|replica| replica.dir == dir && replica.listed)
@@ -92,7 +129,7 @@ impl World {
             let there = self.disk.list(dir).iter().any(|(name, _)| is_it(name));
             hosted(dir) && !there && !self.changed.contains(path)
         };
-        let mut foreign = self.foreign.iter();
+        let mut foreign = self.strays.foreign.iter();
         let found = foreign.find(|(path, bytes)| gone(path, bytes));
         found.map(|(path, _)| format!("{path}: the bytes that nobody lists are gone"))
     }
