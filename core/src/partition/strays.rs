@@ -9,8 +9,9 @@
 //! cannot be read too, gets another name, which no segment ever has, and is kept until an operator decides.
 //!
 //! A name below the end of what is listed proves nothing: where a look failed, the journal may have come to
-//! that end without the folder having been looked through. A name that a manifest gives as to be unlinked proves nothing at or above that end: a write-behind that
-//! failed had begun it, and one that did not fail may have begun it again since.
+//! that end without the folder having been looked through. A name that a manifest gives as to be unlinked
+//! proves nothing at or above that end: a write-behind that failed had begun it, and one that did not fail
+//! may have begun it again since.
 
 use std::collections::BTreeSet;
 

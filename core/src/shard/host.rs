@@ -326,8 +326,9 @@ impl Shard {
             Ok(Found::Records(records)) => {
                 let ends_early = by_budget && replica.follows(fetch.fetch_offset, &records);
                 let part = Self::fetched(replica, records, ends_early);
-                row.budget = row.budget.saturating_sub(part.bytes() as usize);
-                row.served |= part.bytes() > 0 && !self.config.knobs.has(119);
+                let size = part.bytes();
+                row.budget = row.budget.saturating_sub(size as usize);
+                row.served |= size > 0 && !self.config.knobs.has(119);
                 self.part_done(ask, slot, part, out);
             }
             Ok(Found::Cold(read)) => {

@@ -2,8 +2,9 @@
 
 use super::*;
 
-#[test]
-fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_others() {
+/// Two connections have used up the room for requests, the second ten milliseconds after the first, and
+/// take no answers.
+fn without_room_for_requests() -> World {
     let mut world = World::start(1);
     world.topic("a", 100);
     world.unread = true;
@@ -14,6 +15,12 @@ fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_oth
         world.pass(10);
     }
     assert_eq!(world.shards[0].appetite().request_bytes, 0);
+    world
+}
+
+#[test]
+fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_others() {
+    let mut world = without_room_for_requests();
     // What arrives now is not decoded, through no fault of who sends it.
     let conn = begins_a_request(&mut world, 2, LIMITS.frame_bytes);
     world.pass(LIMITS.pressed_stall_ms - 11);
@@ -34,16 +41,7 @@ fn calls_behind_answers_that_nobody_takes_give_way_when_there_is_no_room_for_oth
 #[test]
 fn a_shard_that_wakes_for_a_deadline_hears_its_clients_first() {
     for takes in [false, true] {
-        let mut world = World::start(1);
-        world.topic("a", 100);
-        world.unread = true;
-        for conn in [0, 1] {
-            for _ in 0..10 {
-                world.send(conn, metadata(), LIMITS.request_bytes / 10);
-            }
-            world.run();
-        }
-        assert_eq!(world.shards[0].appetite().request_bytes, 0);
+        let mut world = without_room_for_requests();
         world.stop_for(LIMITS.pressed_stall_ms + 1);
         assert_eq!(world.closes, [], "the sockets have not been looked at");
         if takes {

@@ -69,10 +69,9 @@ pub fn produce_response<C: Codec>(c: &mut C, m: &mut ProduceResponse) -> Visit {
 
 pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
     let v = c.version();
+    let mut replica = if m.from_replica { 0 } else { -1 };
     if v <= 14 {
-        let mut replica = if m.from_replica { 0 } else { -1 };
         c.i32(&mut replica)?;
-        m.from_replica = replica >= 0;
     }
     c.i32(&mut m.max_wait_ms)?;
     c.i32(&mut m.min_bytes)?;
@@ -110,14 +109,14 @@ pub fn fetch_request<C: Codec>(c: &mut C, m: &mut FetchRequest) -> Visit {
         c.string(&mut String::new())?;
     }
     if v <= 14 {
-        return c.tags();
+        c.tags()?;
+    } else {
+        c.tagged(&[(REPLICA_STATE, replica >= 0)], |c, _| {
+            c.i32(&mut replica)?;
+            c.i64(&mut -1)?;
+            c.tags()
+        })?;
     }
-    let mut replica = if m.from_replica { 0 } else { -1 };
-    c.tagged(&[(REPLICA_STATE, m.from_replica)], |c, _| {
-        c.i32(&mut replica)?;
-        c.i64(&mut -1)?;
-        c.tags()
-    })?;
     m.from_replica = replica >= 0;
     Ok(())
 }

@@ -29,6 +29,12 @@ pub(super) fn part_of(path: &str) -> Option<Part> {
     Some((first + topic, index.parse().ok()?))
 }
 
+/// The offset that a segment's file, its rows, or either of them set aside, is named by.
+pub(super) fn base_of(path: &str) -> Option<i64> {
+    let name = path.rsplit('/').next()?;
+    name.split('.').next()?.parse().ok()
+}
+
 impl World {
     /// Partitions begin to move. They are interrupted as often as the fault says.
     pub(super) fn resharding(&mut self) {

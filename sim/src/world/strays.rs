@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use seedlog_core::batch::parse_head;
-use seedlog_core::partition::SET_ASIDE;
+use seedlog_core::partition::{Replica, SET_ASIDE};
 
+use super::faults::base_of;
 use super::World;
 use crate::plan::Choices;
 
@@ -79,11 +80,17 @@ impl World {
     /// Nobody lists this file, and it may be so: it is foreign, or could not be told from such a one.
     pub(super) fn may_be_unlisted(&self, path: &str) -> bool {
         let foreign = &self.strays.foreign;
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let dir = dir_of(path);
         let Some((name, _)) = path.rsplit_once(SET_ASIDE) else {
             return foreign.contains_key(path) && !self.was_looked_through(dir);
         };
-        if self.strays.failed.contains(dir) && self.is_passed(dir, name) {
+        // What it held has left the journal where a look failed, which is not to hold up the ring, and
+        // nothing is left to compare it with.
+        let start = self.replica_in(dir).map(|replica| replica.log_start);
+        let passed = base_of(name)
+            .zip(start)
+            .is_some_and(|(base, start)| base < start);
+        if passed && self.strays.failed.contains(dir) {
             return true;
         }
         let segment = name.strip_suffix(".log").or(name.strip_suffix(".seal"));
@@ -94,43 +101,36 @@ impl World {
         })
     }
 
-    /// A segment of this name began below the log start. What it held has left the journal where a look
-    /// failed, which is not to hold up the ring, and nothing is left to compare it with.
-    fn is_passed(&self, dir: &str, name: &str) -> bool {
-        let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-        let digits = file.split('.').next().unwrap_or_default();
-        let base: Option<i64> = digits.parse().ok();
+    /// The partition whose files stand in this folder.
+    fn replica_in(&self, dir: &str) -> Option<&Replica> {
         let shards = self.broker.iter().flat_map(|broker| &broker.shards);
         let mut replicas = shards.flat_map(|shard| shard.replicas());
-        let replica = replicas.find(|replica| replica.dir == dir);
-        replica.is_some_and(|replica| base.is_some_and(|base| base < replica.log_start))
+        replicas.find(|replica| replica.dir == dir)
     }
 
     /// The broker has looked for such files in this folder: no segment is to take their names any more.
     fn was_looked_through(&self, dir: &str) -> bool {
-        let shards = self.broker.iter().flat_map(|broker| &broker.shards);
-        let mut replicas = shards.flat_map(|shard| shard.replicas());
-        replicas.any(|replica| replica.dir == dir && replica.listed)
+        self.replica_in(dir).is_some_and(|replica| replica.listed)
     }
 
     /// Bytes of a foreign segment that are not there any more although their partition is.
     pub(super) fn foreign_gone(&self) -> Option<String> {
-        let broker = self.broker.as_ref()?;
-        let hosted = |dir: &str| {
-            let mut replicas = broker.shards.iter().flat_map(|shard| shard.replicas());
-            replicas.any(|replica| replica.dir == dir)
-        };
         let gone = |path: &str, bytes| {
-            let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+            let dir = dir_of(path);
             let is_it = |name: &str| {
                 let name = format!("{dir}/{name}");
                 name.starts_with(path) && self.disk.bytes(&name).as_ref() == Some(bytes)
             };
             let there = self.disk.list(dir).iter().any(|(name, _)| is_it(name));
-            hosted(dir) && !there && !self.changed.contains(path)
+            self.replica_in(dir).is_some() && !there && !self.changed.contains(path)
         };
         let mut foreign = self.strays.foreign.iter();
         let found = foreign.find(|(path, bytes)| gone(path, bytes));
         found.map(|(path, _)| format!("{path}: the bytes that nobody lists are gone"))
     }
+}
+
+/// The folder of a file.
+fn dir_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }

@@ -4,7 +4,7 @@
 use seedlog_core::shard::Shard;
 
 use super::clients::ANSWERED_WITHIN_US;
-use super::faults::part_of;
+use super::faults::{base_of, part_of};
 use super::links::Link;
 use super::{Event, World};
 use crate::check::history::Part;
@@ -18,8 +18,7 @@ impl World {
         let (Some(part), Some((dir, name))) = (part_of(path), path.rsplit_once('/')) else {
             return;
         };
-        let base = |name: &str| name.split('.').next()?.parse::<i64>().ok();
-        let Some(from) = base(name) else {
+        let Some(from) = base_of(path) else {
             return;
         };
         let served = self.broker.iter().flat_map(|broker| &broker.shards);
